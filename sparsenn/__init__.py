@@ -1,0 +1,14 @@
+"""Nearest neighbours for sparse and text data.
+
+>>> import sparsenn as sn
+>>> index = sn.Index(metric="cosine").fit(tfidf_rows)          # doctest: +SKIP
+>>> indices, distances = index.query(new_rows, k=10)           # doctest: +SKIP
+"""
+
+from sparsenn import metrics
+from sparsenn.exact import exact_neighbors, pairwise_distances
+from sparsenn.index import Index
+from sparsenn.results import Neighbors, RaggedNeighbors
+
+__version__ = "0.1.0"
+__all__ = ["Index", "Neighbors", "RaggedNeighbors", "exact_neighbors", "metrics", "pairwise_distances"]

@@ -1,0 +1,172 @@
+"""Exact search in blocks, for what has no postings: dense rows, and metrics that need whole rows.
+
+A tile of rows that fits the second cache is compared with several queries before the next tile.
+Where an inner product and statistics tell the distance, BLAS multiplies in float32, and whatever may
+still be among the nearest given float32's error is measured again in float64.
+"""
+
+import numpy as np
+
+from sparsenn._jit import call, entry, kernel
+from sparsenn.distance import BLOCK, corrected, evaluate, measure, scatter, unscatter
+from sparsenn.heap import Heap, make_heap
+from sparsenn.termwise import (
+    append_found,
+    collect,
+    make_found,
+    make_workspace,
+    offer,
+    seed_limit,
+    store_sorted,
+)
+
+TILE = 2**17  # values of a tile of rows: half of a 1 MiB second cache
+TOGETHER = 16  # queries that share a tile
+
+
+@kernel
+def tile_rows(y):
+    """Rows whose values make about one tile."""
+    n = y.indptr.shape[0] - 1
+    mean = max(y.data.shape[0] // max(n, 1), 1)
+    return max(TILE // mean // BLOCK, 1) * BLOCK
+
+
+@kernel
+def scan_tile(metric, x, i, y, begin, end, ws, skip, heap, size, limit, radius):
+    """Offer the rows [begin, end) of `y` to the heap of row `i` of `x`."""
+    scatter(x, i, ws.w)
+    for first in range(begin, end, BLOCK):
+        m = min(BLOCK, end - first)
+        for r in range(m):
+            ws.rows[r] = first + r
+        evaluate(metric, x, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+        for r in range(m):
+            if ws.out[r] <= limit and first + r != skip:
+                size, limit = offer(metric, heap, size, limit, radius, ws.out[r], first + r)
+    unscatter(x, i, ws.w)
+    return size, limit
+
+
+@entry
+def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices, distances):
+    """The k nearest rows of each of the rows [start, stop) of `x`."""
+    n, k = y.indptr.shape[0] - 1, indices.shape[1]
+    ws = make_workspace(0, n_features)
+    many = make_heap(TOGETHER * k)
+    sizes, limits = np.zeros(TOGETHER, np.int64), np.empty(TOGETHER, np.float64)
+    tile = tile_rows(y)
+    for first in range(start, stop, TOGETHER):
+        together = min(TOGETHER, stop - first)
+        sizes[:] = 0
+        limits[:] = np.inf
+        for begin in range(0, n, tile):
+            for c in range(together):
+                part = slice(c * k, (c + 1) * k)
+                heap = Heap(many.distances[part], many.ids[part], many.surrogates[part])
+                skip = first + c if skip_self else -1
+                sizes[c], limits[c] = scan_tile(
+                    metric,
+                    x,
+                    first + c,
+                    y,
+                    begin,
+                    min(begin + tile, n),
+                    ws,
+                    skip,
+                    heap,
+                    sizes[c],
+                    limits[c],
+                    np.float32(-1),
+                )
+        for c in range(together):
+            part = slice(c * k, (c + 1) * k)
+            heap = Heap(many.distances[part], many.ids[part], many.surrogates[part])
+            store_sorted(heap, sizes[c], indices[first + c], distances[first + c])
+
+
+@entry
+def within_blockwise(metric, x, y, n_features, start, stop, skip_self, limit, radius):
+    """All rows within `radius` of each of the rows [start, stop): counts, ids, distances."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(0, n_features)
+    heap = make_heap(n)
+    found = make_found(stop - start)
+    for i in range(start, stop):
+        skip = i if skip_self else -1
+        size, _ = scan_tile(metric, x, i, y, 0, n, ws, skip, heap, 0, limit, radius)
+        found = append_found(found, i - start, heap, size)
+    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+
+
+@entry
+def distances_blockwise(metric, x, y, n_features, start, stop, out):
+    """Full rows of distances of the rows [start, stop) of `x` to all of `y`."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(0, n_features)
+    for i in range(start, stop):
+        scatter(x, i, ws.w)
+        for first in range(0, n, BLOCK):
+            m = min(BLOCK, n - first)
+            for r in range(m):
+                ws.rows[r] = first + r
+            evaluate(metric, x, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+            for r in range(m):
+                out[i, first + r] = corrected(metric, ws.out[r]) + np.float32(0)
+        unscatter(x, i, ws.w)
+
+
+@entry
+def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, indices, distances):
+    """The k nearest rows, from float32 inner products of the rows from `start` on with all of `y`.
+
+    `norms` are those of `y`; `error` bounds the products' relative error.
+    """
+    k = indices.shape[1]
+    ws = make_workspace(y.indptr.shape[0] - 1, 0)
+    heap, seeds = make_heap(k), make_heap(2 * k)
+    for c in range(products.shape[0]):
+        i = start + c
+        skip = i if skip_self else -1
+        most = error * norm_of(x, i)
+        limit = seed_limit(metric, x, i, y, False, products[c], y.indptr[1:], ws, skip, seeds, heap)
+        size = collect(
+            metric, x, i, y, False, products[c], norms, most, y.indptr[1:], ws, skip, heap, limit, np.float32(-1)
+        )
+        store_sorted(heap, size, indices[i], distances[i])
+
+
+@entry
+def within_products(metric, x, y, products, norms, error, start, skip_self, limit, radius):
+    """Rows within `radius`, from float32 inner products: counts, ids, distances."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(n, 0)
+    heap = make_heap(n)
+    found = make_found(products.shape[0])
+    for c in range(products.shape[0]):
+        i = start + c
+        skip = i if skip_self else -1
+        most = error * norm_of(x, i)
+        size = collect(
+            metric, x, i, y, False, products[c], norms, most, y.indptr[1:], ws, skip, heap, limit, radius
+        )
+        found = append_found(found, c, heap, size)
+    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+
+
+@kernel
+def norm_of(x, i):
+    """Euclidean norm of a row."""
+    total = 0.0
+    for t in range(x.indptr[i], x.indptr[i + 1]):
+        total += np.float64(x.data[t]) * np.float64(x.data[t])
+    return np.sqrt(total)
+
+
+@entry
+def all_norms(x):
+    """Euclidean norms of all rows, rounded up in float32."""
+    out = np.empty(x.indptr.shape[0] - 1, np.float32)
+    for i in range(out.shape[0]):
+        out[i] = np.float32(norm_of(x, i) * (1.0 + 3e-7))
+    return out

@@ -1,0 +1,341 @@
+"""Rows made ready for one metric, and the distance of a row to many.
+
+A `Space` is a metric fitted to a kind of rows: it checks and transforms rows, computes their
+statistics, and holds the addresses of the metric's compiled loops (`Compiled`). A `Store` is what
+compiled code sees of rows. Both have one numba type for all metrics and containers.
+"""
+
+import math
+from collections import namedtuple
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn import traversal
+from sparsenn._jit import call, call_float, entry, kernel
+from sparsenn.metrics.formulas import product
+from sparsenn.metrics.registry import BoundMetric, Formula, resolve
+from sparsenn.rows import Rows, as_rows, dense_rows
+
+BLOCK = 128  # rows finished at once: their numbers stay in the first cache
+TOO_NEAR = 1e-6  # share of both rows' own sums under which a total from statistics has lost digits
+
+Store = namedtuple("Store", "indptr indices data stats")
+Compiled = namedtuple(
+    "Compiled",
+    # addresses (0: none): loops over rows
+    "measure settle finish refine accumulate touch correct bound_sum "
+    # how a step is bounded (0 not, 1 by norms, 2 by masses), distance of rows that share nothing (NaN: it depends)
+    "bound worst params",
+)
+UNBOUNDED, BY_NORM, BY_MASS = 0, 1, 2
+
+
+@dataclass(frozen=True, eq=False)
+class Space:
+    """A metric with its parameters, for rows of one container and width.
+
+    Attributes
+    ----------
+    bound : BoundMetric
+    container : "csr", "dense" or "bits"
+        What rows are kept as (after the metric's transform).
+    n_features : int
+    compiled : Compiled
+    """
+
+    bound: BoundMetric
+    container: str
+    n_features: int
+    compiled: Compiled
+    projection: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
+    sums: tuple[int, ...]
+    transform: int
+
+    @classmethod
+    def fit(cls, metric: Any, params: Mapping[str, Any] | None, rows: Rows) -> "Space":
+        """Choose and compile what `metric` needs for rows like these.
+
+        Raises
+        ------
+        ValueError
+            If the metric is unknown, its parameters are wrong, or it does not take such rows.
+        """
+        bound = resolve(metric, params)
+        record = bound.metric
+        _check_container(bound, rows)
+        bound = bound.fit(rows)
+        projection = None
+        if record.project is not None:
+            width = len(np.asarray(bound.params["VI"]))
+            if width != rows.shape[1]:
+                raise ValueError(f"{record.name}: VI is {width}x{width}, but the rows have {rows.shape[1]} columns")
+            projection = (rows.to_dense().matrix().mean(axis=0, dtype=np.float64), record.project(bound.params))
+        container = "dense" if projection else rows.container
+        packed = bound.pack(rows.shape[1])
+        compiled = _compile(bound, container, packed)
+        return cls(
+            bound,
+            container,
+            rows.shape[1],
+            compiled,
+            projection,
+            tuple(traversal.sums(s) for s in record.statistics),
+            traversal.transform(record.transform) if record.transform else 0,
+        )
+
+    @property
+    def termwise(self) -> bool:
+        """Whether sums over shared terms tell the distance of CSR rows."""
+        return self.compiled.accumulate != 0
+
+    @property
+    def inner_product(self) -> bool:
+        """Whether an inner product and statistics tell the distance."""
+        return self.bound.metric.step is product
+
+    def read(self, data: Any, name: str = "X") -> Rows:
+        """Read a user's rows, check them for this metric, and transform a copy."""
+        record = self.bound.metric
+        rows = as_rows(data, bits=record.containers == ("bits",), name=name)
+        if rows.shape[1] != self.n_features:
+            raise ValueError(f"{name} has {rows.shape[1]} columns, but the index has {self.n_features}: use the same columns")
+        if not self.projection and rows.container != self.container:
+            rows = rows.to_csr() if self.container == "csr" else rows.to_dense()
+        _check_values(self.bound, rows, name)
+        return self._transformed(rows)
+
+    def _transformed(self, rows: Rows) -> Rows:
+        if self.projection:
+            mean, matrix = self.projection
+            projected = (rows.to_dense().matrix() - mean) @ matrix
+            return dense_rows(np.ascontiguousarray(projected, dtype=np.float32), True)
+        if self.bound.metric.presence:
+            return replace(rows, data=(rows.data != 0).astype(np.float32))
+        if self.transform:
+            rows = replace(rows, data=rows.data.copy())
+            _transform_rows(self.transform, self.compiled.params, rows.indptr, rows.indices, rows.data, rows.container != "csr")
+        return rows
+
+    def store(self, rows: Rows) -> Store:
+        """Rows as compiled code sees them, with the statistics that the metric wants."""
+        stats = np.zeros((2, len(rows)), np.float64)
+        for which, address in enumerate(self.sums):
+            _sum_rows(address, self.compiled.params, rows.indptr, rows.data, stats[which])
+        if self.bound.metric.summarise is not None:
+            stats = np.ascontiguousarray(self.bound.metric.summarise(stats, self.n_features), dtype=np.float64)
+        return Store(rows.indptr, rows.indices, rows.data, stats)
+
+    def compiled_for(self, *rows: Rows) -> Compiled:
+        """Return the compiled metric; with negative values, rows that share nothing may be the nearest."""
+        if any(r.has_negative for r in rows):
+            return self.compiled._replace(worst=math.nan)
+        return self.compiled
+
+    def surrogate_of(self, distance: float) -> float:
+        """Return the surrogate of a distance."""
+        invert: Formula | None = self.bound.metric.invert
+        return float(invert(self.compiled.params, distance)) if invert else float(distance)
+
+    def correct(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """Turn surrogates into distances."""
+        if self.compiled.correct:
+            surrogates = surrogates.copy()
+            _correct_all(self.compiled.correct, self.compiled.params, surrogates.reshape(-1))
+        return surrogates.astype(np.float32) + np.float32(0)  # no negative zero
+
+
+def _check_container(bound: BoundMetric, rows: Rows) -> None:
+    record = bound.metric
+    if rows.container not in record.containers:
+        raise ValueError(f"{record.name} takes {record.wants()}, got {rows.container} rows")
+    if record.n_columns is not None and rows.shape[1] != record.n_columns:
+        raise ValueError(f"{record.name} takes {record.wants()}, got {rows.shape[1]} columns")
+
+
+def _check_values(bound: BoundMetric, rows: Rows, name: str) -> None:
+    record = bound.metric
+    if rows.has_negative and not record.signed:
+        at = int(np.argmax(rows.data < 0))
+        row = int(np.searchsorted(rows.indptr, at, side="right")) - 1
+        column = rows.indices[at if rows.container == "csr" else at - rows.indptr[row]]
+        raise ValueError(
+            f"{record.name} needs values of at least 0: {name} has {rows.data[at]} at row {row}, column {column}; "
+            "shift or clip the data, or use a metric for signed values such as cosine or euclidean"
+        )
+    if rows.collision is not None and record.exact_integers:
+        row, column, value = rows.collision
+        raise ValueError(
+            f"{record.name} compares values for equality, and {value} at row {row}, column {column} of {name} is an integer "
+            "above 2^24 that float32 cannot tell from its neighbours: encode the values as smaller integers"
+        )
+
+
+def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]) -> Compiled:
+    record = bound.metric
+    dense = container != "csr"
+    correct = traversal.correct(record.correct) if record.correct else 0
+    worst = math.nan if record.worst is None else float(record.worst)
+    if record.pair is not None:
+        pair, key = record.pair, record.pair.__name__
+        if bound.function is not None:
+            pair = traversal.user_pair(bound.function, len(bound.params), dense)
+        measure = traversal.pairs(pair, key, dense, keep=bound.function is None)
+        return Compiled(measure, 0, 0, 0, 0, 0, correct, 0, UNBOUNDED, math.nan, packed)
+    step = traversal.shared_step(record)
+    finish = traversal.finish(record.finish, record.additive, record.factor)
+    refine = traversal.refine(record.term, record.finish) if record.additive else 0
+    bounds = record.norm or record.mass
+    bound_kind = BY_NORM if record.norm else BY_MASS if record.mass else UNBOUNDED
+    bound_sum = traversal.sums(bounds, squares=record.norm is not None) if bounds else 0
+    if dense:
+        measure = traversal.sweep(record.term or step)
+        settle = traversal.finish(record.finish, False) if record.additive else finish
+        return Compiled(measure, settle, finish, 0, 0, 0, correct, bound_sum, bound_kind, worst, packed)
+    return Compiled(
+        traversal.gather(step),
+        finish,
+        finish,
+        refine,
+        traversal.accumulate(step, record.presence),
+        traversal.touch(step, record.presence),
+        correct,
+        bound_sum,
+        bound_kind,
+        worst,
+        packed,
+    )
+
+
+@entry
+def _transform_rows(address, params, indptr, indices, data, shared_columns):
+    for i in range(indptr.shape[0] - 1):
+        a, b = indptr[i], indptr[i + 1]
+        columns = indices if shared_columns else indices[a:b]
+        call(address, (params, np.int64(params.shape[0]), columns, data[a:b], b - a))
+
+
+@entry
+def _sum_rows(address, params, indptr, data, out):
+    for i in range(indptr.shape[0] - 1):
+        a, b = indptr[i], indptr[i + 1]
+        out[i] = call_float(address, (params, np.int64(params.shape[0]), data[a:b], b - a))
+
+
+@entry
+def _correct_all(address, params, values):
+    for i in range(values.shape[0]):
+        values[i] = call_float(address, (params, np.int64(params.shape[0]), values[i]))
+
+
+@kernel
+def scatter(store, i, w):
+    """Write row `i` into the workspace `w`, one place a column (dense rows need no workspace)."""
+    if store.indices.shape[0] == store.data.shape[0]:
+        for t in range(store.indptr[i], store.indptr[i + 1]):
+            w[store.indices[t]] = store.data[t]
+
+
+@kernel
+def unscatter(store, i, w):
+    """Clear what `scatter` wrote."""
+    if store.indices.shape[0] == store.data.shape[0]:
+        for t in range(store.indptr[i], store.indptr[i + 1]):
+            w[store.indices[t]] = 0.0
+
+
+@kernel
+def columns_of(store, i):
+    """Column numbers of row `i` (all columns, for dense rows)."""
+    if store.indices.shape[0] == store.data.shape[0]:
+        return store.indices[store.indptr[i] : store.indptr[i + 1]]
+    return store.indices
+
+
+@kernel
+def measure(metric, x, i, w, y, stops, rows, m, out):
+    """Call the metric's own loop: row `i` of `x` against `m` listed rows of `y`, each up to its place in `stops`."""
+    values = x.data[x.indptr[i] : x.indptr[i + 1]]
+    call(
+        metric.measure,
+        (
+            metric.params,
+            np.int64(metric.params.shape[0]),
+            columns_of(x, i),
+            values,
+            np.int64(values.shape[0]),
+            w,
+            y.indptr,
+            stops,
+            y.indices,
+            y.data,
+            rows,
+            np.int64(m),
+            out,
+        ),
+    )
+
+
+@kernel
+def finish_listed(metric, address, x, i, y, rows, m, shared, block, out):
+    """Surrogates of `m` listed rows from their shared sums; `block` has room for 2 · BLOCK + 2 statistics."""
+    for r in range(m):
+        row = np.uint64(rows[r])
+        block[r] = y.stats[0, row]
+        block[BLOCK + r] = y.stats[1, row]
+    block[2 * BLOCK] = x.stats[0, i]
+    block[2 * BLOCK + 1] = x.stats[1, i]
+    first = block[2 * BLOCK :]
+    call(
+        address,
+        (metric.params, np.int64(metric.params.shape[0]), first, block, np.int64(BLOCK), shared, out, np.int64(m)),
+    )
+
+
+@kernel
+def refined(metric, x, i, y, row, surrogate):
+    """Return the surrogate, from the pairwise form where statistics have lost its digits."""
+    if metric.refine == 0 or surrogate > TOO_NEAR * (x.stats[0, i] + y.stats[0, row]):
+        return surrogate
+    a, b = x.indptr[i], x.indptr[i + 1]
+    c, d = y.indptr[row], y.indptr[row + 1]
+    return call_float(
+        metric.refine,
+        (
+            metric.params,
+            np.int64(metric.params.shape[0]),
+            x.indices[a:b],
+            x.data[a:b],
+            b - a,
+            y.indices[c:d],
+            y.data[c:d],
+            d - c,
+            x.stats[0, i],
+            x.stats[1, i],
+            y.stats[0, row],
+            y.stats[1, row],
+        ),
+    )
+
+
+@kernel
+def corrected(metric, surrogate):
+    """Distance of a surrogate, as it is returned and compared."""
+    if metric.correct == 0:
+        return np.float32(surrogate)
+    return np.float32(call_float(metric.correct, (metric.params, np.int64(metric.params.shape[0]), np.float64(surrogate))))
+
+
+@kernel
+def evaluate(metric, x, i, w, y, rows, m, shared, block, out):
+    """Surrogate distances of row `i` of `x` (scattered in `w`) to at most BLOCK listed rows of `y`."""
+    if metric.settle == 0:
+        measure(metric, x, i, w, y, y.indptr[1:], rows, m, out)
+        return
+    measure(metric, x, i, w, y, y.indptr[1:], rows, m, shared)
+    finish_listed(metric, metric.settle, x, i, y, rows, m, shared, block, out)
+    for r in range(m):
+        out[r] = refined(metric, x, i, y, rows[r], out[r])

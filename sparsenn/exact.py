@@ -1,0 +1,263 @@
+"""Exact nearest neighbours: the engine, and the functions that need no index.
+
+The engine takes the way that fits the metric and the rows: a term at a time over postings
+(`termwise`), inner products through BLAS, or whole rows in blocks (`blockwise`).
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn import blockwise, termwise
+from sparsenn.distance import Space, Store
+from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.postings import add_tiers, invert, rank_columns, renumber
+from sparsenn.results import Neighbors, RaggedNeighbors
+from sparsenn.rows import Rows, as_rows
+
+PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
+
+
+class ExactEngine:
+    """Rows prepared for exact search under one metric.
+
+    Parameters
+    ----------
+    space : Space
+    rows : Rows
+        Read by ``space.read``. The engine keeps a form of its own.
+    """
+
+    def __init__(self, space: Space, rows: Rows):
+        self.space = space
+        self.n_rows = len(rows)
+        self.has_negative = rows.has_negative
+        self.rank: npt.NDArray[np.int32] | None = None
+        if rows.container == "csr" and space.termwise:
+            self.way = "postings"
+            self.rank = rank_columns(rows)
+            postings, forward = invert(rows, self.rank)
+            self._store = space.store(forward)
+            self._postings = add_tiers(postings, self._store, space.compiled)
+            return
+        self._store = space.store(rows)
+        self.way = "products" if rows.container == "dense" and space.inner_product else "blocks"
+        if self.way == "products":
+            self._norms = blockwise.all_norms(self._store)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays held."""
+        arrays = list(self._store) + (list(self._postings) if self.way == "postings" else [])
+        return sum(a.nbytes for a in arrays)
+
+    def _own(self, queries: Rows | None) -> tuple[Store, Any]:
+        """Queries as a store, and the compiled metric for them; None is the rows themselves."""
+        if queries is None:
+            own, negative = self._store, self.has_negative
+        else:
+            own = self.space.store(queries if self.rank is None else renumber(queries, self.rank))
+            negative = self.has_negative or queries.has_negative
+        compiled = self.space.compiled
+        return own, compiled._replace(worst=np.nan) if negative else compiled
+
+    def nearest(self, queries: Rows | None, k: int, n_jobs: int | None) -> Neighbors:
+        """The k nearest rows of each query; with None, of each row among the others."""
+        x, metric = self._own(queries)
+        n = x.indptr.shape[0] - 1
+        indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+        held = min(k, self.n_rows)  # no memory for more than there can be
+        found, near = (indices, distances) if held == k else (indices[:, :held].copy(), distances[:, :held].copy())
+        skip, m = queries is None, self.space.n_features
+
+        def block(start: int, stop: int) -> None:
+            if self.way == "postings":
+                termwise.nearest_termwise(metric, x, self._store, self._postings, m, start, stop, skip, found, near)
+            elif self.way == "blocks":
+                blockwise.nearest_blockwise(metric, x, self._store, m, start, stop, skip, found, near)
+            else:
+                for at, products, error in self._products(x, start, stop):
+                    blockwise.nearest_of_products(
+                        metric, x, self._store, products, self._norms, error, at, skip, found, near
+                    )
+
+        self._map(block, n, n_jobs)
+        if held < k:
+            indices[:], distances[:] = -1, np.inf
+            indices[:, :held], distances[:, :held] = found, near
+        return Neighbors(indices, distances)
+
+    def within(self, queries: Rows | None, radius: float, n_jobs: int | None) -> RaggedNeighbors:
+        """All rows within `radius` of each query; with None, of each row among the others."""
+        x, metric = self._own(queries)
+        n = x.indptr.shape[0] - 1
+        narrow = np.float32(radius)
+        limit = self.space.surrogate_of(float(np.nextafter(narrow, np.float32(np.inf))))
+        limit += abs(limit) * termwise.LOOSE
+        skip, m = queries is None, self.space.n_features
+
+        def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
+            if self.way == "postings":
+                return [
+                    termwise.within_termwise(metric, x, self._store, self._postings, m, start, stop, skip, limit, narrow)
+                ]
+            if self.way == "blocks":
+                return [blockwise.within_blockwise(metric, x, self._store, m, start, stop, skip, limit, narrow)]
+            return [
+                blockwise.within_products(metric, x, self._store, products, self._norms, error, at, skip, limit, narrow)
+                for at, products, error in self._products(x, start, stop)
+            ]
+
+        parts = [part for parts in self._map(block, n, n_jobs) for part in parts]
+        counts, ids, distances = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else _nothing()
+        return RaggedNeighbors(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), ids, distances)
+
+    def _products(self, x: Store, start: int, stop: int) -> Any:
+        """Blocks of float32 inner products with all rows: (first row, products, bound of their relative error)."""
+        matrix = self._store.data.reshape(self.n_rows, -1)
+        queries = x.data.reshape(-1, matrix.shape[1])
+        error = (matrix.shape[1] + 1) * 2.0**-24
+        size = max(PRODUCTS // max(self.n_rows, 1), 1)
+        for at in range(start, stop, size):
+            yield at, queries[at : min(at + size, stop)] @ matrix.T, error
+
+    def _map(self, block: Any, n: int, n_jobs: int | None) -> list[Any]:
+        if self.way != "products":
+            return map_blocks(block, n, n_jobs)
+        from threadpoolctl import threadpool_limits
+
+        # the blocks are the threads: BLAS adds none of its own
+        with threadpool_limits(limits=1, user_api="blas"):
+            return map_blocks(block, n, n_jobs)
+
+
+def _nothing() -> tuple[Any, Any, Any]:
+    return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+
+
+def check_k(k: Any, name: str = "k") -> int:
+    """Return k as an int, or say what is wrong with it."""
+    if isinstance(k, bool) or not hasattr(k, "__index__"):
+        raise ValueError(f"{name} must be an integer of at least 1, got {k!r}")
+    if int(k) < 1:
+        raise ValueError(f"{name} must be at least 1, got {k}")
+    return int(k)
+
+
+def check_radius(radius: Any) -> float:
+    """Return the radius as a float, or say what is wrong with it."""
+    if isinstance(radius, bool) or not isinstance(radius, int | float | np.integer | np.floating):
+        raise ValueError(f"radius must be a number, got {radius!r}")
+    if np.isnan(radius):
+        raise ValueError("radius must not be NaN")
+    return float(radius)
+
+
+def exact_neighbors(
+    X: Any,  # noqa: N803
+    Q: Any = None,  # noqa: N803
+    k: int = 10,
+    *,
+    metric: Any = "cosine",
+    metric_params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+) -> Neighbors:
+    """Find the k nearest rows of `X` for each row of `Q`, exactly.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix, shape (n_rows, n_columns)
+        The rows to search.
+    Q : array-like or sparse matrix, shape (n_queries, n_columns), optional
+        The queries. Without them, each row of `X` is a query that does not find itself.
+    k : int, default 10
+        Neighbours for each query.
+    metric : str, metric or compiled function, default "cosine"
+        See `sparsenn.metrics`.
+    metric_params : dict, optional
+        The metric's parameters.
+    n_jobs : int, optional
+        Threads; None is all processors.
+
+    Returns
+    -------
+    Neighbors
+        ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k), nearest first, ties by
+        id; -1 and infinity where there are fewer than k rows.
+
+    Raises
+    ------
+    ValueError
+        Bad data, k, metric or parameters; the message says what and where.
+
+    Examples
+    --------
+    >>> import numpy as np, sparsenn as sn
+    >>> baskets = np.array([[1, 1, 0, 0], [1, 1, 1, 0], [0, 0, 1, 1]])
+    >>> sn.exact_neighbors(baskets, k=1, metric="jaccard").indices.ravel().tolist()
+    [1, 0, 1]
+    """
+    k = check_k(k)
+    count_jobs(n_jobs)
+    space, rows = fit_space(X, metric, metric_params)
+    queries = None if Q is None else space.read(Q, "Q")
+    return ExactEngine(space, rows).nearest(queries, k, n_jobs)
+
+
+def fit_space(data: Any, metric: Any, metric_params: Mapping[str, Any] | None, name: str = "X") -> tuple[Space, Rows]:
+    """Read rows and fit a metric to them."""
+    from sparsenn.metrics import resolve
+
+    bits = resolve(metric, metric_params).metric.containers == ("bits",)
+    rows = as_rows(data, bits=bits, name=name)
+    space = Space.fit(metric, metric_params, rows)
+    return space, space.read(rows, name)
+
+
+def pairwise_distances(
+    X: Any,  # noqa: N803
+    Y: Any = None,  # noqa: N803
+    *,
+    metric: Any = "cosine",
+    metric_params: Mapping[str, Any] | None = None,
+    n_jobs: int | None = None,
+) -> npt.NDArray[np.float32]:
+    """Distances of every row of `X` to every row of `Y`.
+
+    Parameters
+    ----------
+    X : array-like or sparse matrix, shape (n, n_columns)
+    Y : array-like or sparse matrix, shape (m, n_columns), optional
+        `X` itself if not given. Metrics with fitted parameters (seuclidean, mahalanobis) fit them to `Y`.
+    metric, metric_params, n_jobs
+        As in `exact_neighbors`. Metrics that are not symmetric measure d(row of X, row of Y).
+
+    Returns
+    -------
+    ndarray of float32, shape (n, m)
+
+    Raises
+    ------
+    ValueError
+        Bad data, metric or parameters; the message says what and where.
+
+    Examples
+    --------
+    >>> import numpy as np, sparsenn as sn
+    >>> sn.pairwise_distances(np.array([[3.0, 4.0]]), np.array([[0.0, 0.0]]), metric="euclidean")
+    array([[5.]], dtype=float32)
+    """
+    count_jobs(n_jobs)
+    space, rows = fit_space(X if Y is None else Y, metric, metric_params, "X" if Y is None else "Y")
+    y = space.store(rows)
+    x = y if Y is None else space.store(space.read(X, "X"))
+    out = np.empty((x.indptr.shape[0] - 1, len(rows)), np.float32)
+    metric_, width = space.compiled, space.n_features
+    if rows.container == "csr" and space.termwise:
+        postings, _ = invert(rows)
+        map_blocks(lambda a, b: termwise.distances_termwise(metric_, x, y, postings, a, b, out), len(out), n_jobs, 8)
+    else:
+        map_blocks(lambda a, b: blockwise.distances_blockwise(metric_, x, y, width, a, b, out), len(out), n_jobs, 8)
+    return out

@@ -1,0 +1,43 @@
+"""Blocks of rows on a pool of threads. The compiled loops release the GIL."""
+
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+def count_jobs(n_jobs: int | None) -> int:
+    """Number of threads: None and -1 mean all processors this process may use, -2 all but one.
+
+    Raises
+    ------
+    ValueError
+        If `n_jobs` is 0 or not an integer.
+    """
+    if n_jobs is not None and (isinstance(n_jobs, bool) or not hasattr(n_jobs, "__index__")):
+        raise ValueError(f"n_jobs must be an integer or None, got {n_jobs!r}")
+    if n_jobs == 0:
+        raise ValueError("n_jobs must not be 0: give the number of threads, or None for all processors")
+    try:
+        processors = len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        processors = os.cpu_count() or 1
+    if n_jobs is None:
+        return processors
+    return int(n_jobs) if n_jobs > 0 else max(processors + 1 + int(n_jobs), 1)
+
+
+def map_blocks(function: Callable[[int, int], T], n: int, n_jobs: int | None, smallest: int = 64) -> list[T]:
+    """Call ``function(start, stop)`` over blocks of ``range(n)``; results in order.
+
+    Several blocks a thread even out rows of different cost; a block is never cut under `smallest`.
+    """
+    jobs = count_jobs(n_jobs)
+    size = max(smallest, -(-n // (8 * jobs))) if jobs > 1 else max(n, 1)
+    starts = range(0, n, size)
+    if len(starts) <= 1 or jobs == 1:
+        return [function(start, min(start + size, n)) for start in starts]
+    with ThreadPoolExecutor(min(jobs, len(starts))) as pool:
+        return list(pool.map(lambda start: function(start, min(start + size, n)), starts))

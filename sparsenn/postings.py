@@ -1,0 +1,147 @@
+"""Inverted lists: for each column the rows that have it.
+
+Columns are renumbered by how many rows have them, the commonest first, in the postings and in a
+second copy of the rows (`forward`), never in the user's rows. A query walks its terms from the
+rarest; the terms it has not reached yet are then the beginning of every row, so that the rest of a
+candidate's sum is one short scan.
+
+A *tier* is a column number below which a query may stop early. For each tier and row there is the
+bound of what the row can still add (`rest`), and where its columns below the tier end (`ends`).
+"""
+
+from collections import namedtuple
+from dataclasses import replace
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn._jit import call_float, entry, kernel
+from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
+from sparsenn.rows import Rows
+
+Postings = namedtuple("Postings", "indptr ids values cuts rest ends")
+
+# Shares of the expected work that the tiers leave undone. Eight were as good as any finer division.
+TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+# Postings an average query must meet, as a share of the rows, before stopping early can pay.
+WORTH_TIERS = 0.25
+
+
+@entry
+def _count_columns(indices, n_features):
+    counts = np.zeros(n_features, np.int64)
+    for t in range(indices.shape[0]):
+        counts[indices[t]] += 1
+    return counts
+
+
+@entry
+def _transpose(indptr, indices, data, rank, n_columns):
+    """Turn rows into lists by column, renumbered by `rank` (empty: as they are); ids rise in each list."""
+    renumber = rank.shape[0] > 0
+    starts = np.zeros(n_columns + 1, np.int64)
+    for t in range(indices.shape[0]):
+        starts[(rank[indices[t]] if renumber else indices[t]) + 1] += 1
+    for c in range(n_columns):
+        starts[c + 1] += starts[c]
+    place = starts[:-1].copy()
+    ids = np.empty(indices.shape[0], np.int32)
+    values = np.empty(data.shape[0], np.float32)
+    for i in range(indptr.shape[0] - 1):
+        for t in range(indptr[i], indptr[i + 1]):
+            c = rank[indices[t]] if renumber else indices[t]
+            ids[place[c]] = i
+            values[place[c]] = data[t]
+            place[c] += 1
+    return starts, ids, values
+
+
+@entry
+def _bound_rests(address, squares, params, indptr, indices, data, cuts, rest, ends):
+    """For each tier and row: a bound of what the columns below the tier add, and where they end."""
+    for i in range(indptr.shape[0] - 1):
+        a, b = indptr[i], indptr[i + 1]
+        t = a
+        for tier in range(cuts.shape[0]):
+            while t < b and indices[t] < cuts[tier]:
+                t += 1
+            total = call_float(address, (params, np.int64(params.shape[0]), data[a:t], t - a))
+            # rounded up: a bound must not fall under what it bounds
+            rest[tier, i] = np.float32((np.sqrt(total) if squares else total) * (1.0 + 3e-7))
+            ends[tier, i] = t
+
+
+@entry
+def _renumber(indptr, indices, data, rank):
+    """Rows with renumbered columns, sorted by them."""
+    new_indices = np.empty_like(indices)
+    new_data = np.empty_like(data)
+    for i in range(indptr.shape[0] - 1):
+        a, b = indptr[i], indptr[i + 1]
+        columns = rank[indices[a:b]]
+        order = np.argsort(columns)
+        for t in range(b - a):
+            new_indices[a + t] = columns[order[t]]
+            new_data[a + t] = data[a + order[t]]
+    return new_indices, new_data
+
+
+def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
+    """New number of each column: the commonest is 0."""
+    order = np.argsort(-_count_columns(rows.indices, rows.shape[1]), kind="stable")
+    rank = np.empty(rows.shape[1], np.int32)
+    rank[order] = np.arange(rows.shape[1], dtype=np.int32)
+    return rank
+
+
+def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
+    """Rows with their columns renumbered (a query, to meet renumbered postings)."""
+    indices, data = _renumber(rows.indptr, rows.indices, rows.data, rank)
+    return replace(rows, indices=indices, data=data)
+
+
+def invert(rows: Rows, rank: npt.NDArray[np.int32] | None = None) -> tuple[Postings, Rows]:
+    """Inverted lists of rows without tiers, and the rows renumbered by `rank`."""
+    none = np.empty(0, np.int32)
+    width = rows.shape[1]
+    indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, none if rank is None else rank, width)
+    postings = Postings(
+        indptr,
+        ids.view(np.uint32),
+        values,
+        np.zeros(1, np.int64),
+        np.zeros((1, 0), np.float32),
+        np.zeros((1, 0), np.int64),
+    )
+    if rank is None:
+        return postings, rows
+    # transposed twice: each row's new columns come out sorted, without sorting
+    row_starts, columns, data = _transpose(indptr, ids, values, none, len(rows))
+    return postings, replace(rows, indptr=row_starts, indices=columns, data=data)
+
+
+def add_tiers(postings: Postings, forward: Store, metric: Compiled) -> Postings:
+    """Postings with tiers, where the metric has a bound and an average query meets enough of the rows."""
+    n = forward.indptr.shape[0] - 1
+    lengths = np.diff(postings.indptr).astype(np.float64)
+    work = np.cumsum(lengths * lengths)  # a term is in a query as often as in a row, and costs its list
+    if metric.bound == UNBOUNDED or n == 0 or not work.size or work[-1] < WORTH_TIERS * n * n:
+        cuts = np.zeros(1, np.int64)
+    else:
+        cuts = np.unique(np.concatenate([[0], np.searchsorted(work, np.array(TIER_SHARES) * work[-1])]))
+    rest = np.zeros((len(cuts), n), np.float32)
+    ends = np.empty((len(cuts), n), np.int64)
+    if len(cuts) > 1:
+        squares = metric.bound == BY_NORM
+        _bound_rests(
+            metric.bound_sum, squares, metric.params, forward.indptr, forward.indices, forward.data, cuts, rest, ends
+        )
+    else:
+        ends[0] = forward.indptr[:-1]
+    return postings._replace(cuts=cuts.astype(np.int64), rest=rest, ends=ends)
+
+
+@kernel
+def list_length(postings, column):
+    """Rows that have the column."""
+    return postings.indptr[column + 1] - postings.indptr[column]

@@ -1,0 +1,287 @@
+"""The one door for data: whatever a user has becomes canonical rows, in a private copy.
+
+Canonical means: C order, float32 values, int32 column numbers, int64 row pointers, columns sorted
+within a row, no repeated columns, no stored zeros, everything finite. The input is never changed.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn._jit import entry
+
+MOST_COLUMNS = 2**31 - 1
+MOST_ROWS = 2**31 - 1
+EXACT_INTEGERS = 2.0**24  # integers above collide in float32
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """Canonical rows: CSR, dense or bit-packed.
+
+    Dense rows use the same three arrays: `indices` is the list of columns, which all rows share, and
+    ``indptr[i] = i · n_columns``. Bit-packed rows hold 32-bit words of bits in place of float32 values.
+
+    Attributes
+    ----------
+    indptr : ndarray of int64, shape (n_rows + 1,)
+    indices : ndarray of int32
+    data : ndarray of float32
+    shape : (int, int)
+        Rows and columns (bits, for bit-packed rows).
+    container : "csr", "dense" or "bits"
+    has_negative : bool
+    collision : tuple or None
+        The first integer beyond 2²⁴ that float32 cannot hold: (row, column, value).
+    """
+
+    indptr: npt.NDArray[np.int64]
+    indices: npt.NDArray[np.int32]
+    data: npt.NDArray[np.float32]
+    shape: tuple[int, int]
+    container: str
+    has_negative: bool = False
+    collision: tuple[int, int, float] | None = None
+
+    def __len__(self) -> int:
+        return self.shape[0]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays."""
+        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
+
+    def matrix(self) -> npt.NDArray[np.float32]:
+        """View of dense rows as a matrix."""
+        return self.data.reshape(self.shape)
+
+    def take(self, ids: npt.NDArray[np.int64]) -> "Rows":
+        """Rows of the given ids, as rows of their own."""
+        lengths = np.diff(self.indptr)[ids]
+        indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+        where = np.repeat(self.indptr[ids] - indptr[:-1], lengths) + np.arange(indptr[-1])
+        indices = self.indices[where] if self.container == "csr" else self.indices
+        return Rows(indptr, indices, self.data[where], (len(ids), self.shape[1]), self.container, self.has_negative)
+
+    def to_csr(self) -> "Rows":
+        """Dense rows as CSR rows."""
+        if self.container != "dense":
+            return self
+        matrix = self.matrix()
+        present = matrix != 0
+        indptr = np.concatenate([[0], np.cumsum(present.sum(axis=1))]).astype(np.int64)
+        indices = np.nonzero(present)[1].astype(np.int32)
+        return Rows(indptr, indices, matrix[present], self.shape, "csr", self.has_negative, self.collision)
+
+    def to_dense(self) -> "Rows":
+        """CSR rows as dense rows."""
+        if self.container != "csr":
+            return self
+        matrix = np.zeros(self.shape, np.float32)
+        matrix[np.repeat(np.arange(self.shape[0]), np.diff(self.indptr)), self.indices] = self.data
+        return dense_rows(matrix, self.has_negative, self.collision)
+
+    def column_variances(self) -> npt.NDArray[np.float64]:
+        """Variance of each column with ddof 1, in float64."""
+        n, m = self.shape
+        values = self.data.astype(np.float64)
+        columns = self.indices if self.container == "csr" else np.tile(self.indices, n)
+        mean = np.bincount(columns, values, minlength=m) / n
+        deviations = values - mean[columns]
+        there = np.bincount(columns, minlength=m)
+        total = np.bincount(columns, deviations * deviations, minlength=m) + (n - there) * mean * mean
+        return total / (n - 1)
+
+    def column_covariance(self) -> npt.NDArray[np.float64]:
+        """Covariance of the columns with ddof 1, in float64."""
+        return np.atleast_2d(np.cov(self.to_dense().matrix().astype(np.float64), rowvar=False))
+
+
+def dense_rows(
+    matrix: npt.NDArray[np.float32], has_negative: bool, collision: tuple[int, int, float] | None = None
+) -> Rows:
+    """Wrap a float32 matrix of our own in C order."""
+    n, m = matrix.shape
+    indptr = np.arange(n + 1, dtype=np.int64) * m
+    return Rows(indptr, np.arange(m, dtype=np.int32), matrix.reshape(-1), (n, m), "dense", has_negative, collision)
+
+
+def as_rows(data: Any, *, bits: bool = False, name: str = "X") -> Rows:
+    """Read rows from anything a user may have.
+
+    Parameters
+    ----------
+    data : array-like or sparse matrix or array, shape (n_rows, n_columns)
+        NumPy arrays, data frames, lists of lists; scipy sparse matrices and arrays in any format, of
+        any real dtype, sorted or not, read-only or memory-mapped.
+    bits : bool, default False
+        Take a uint8 array as bit-packed rows.
+    name : str
+        What messages call the data.
+
+    Returns
+    -------
+    Rows
+        A private copy.
+
+    Raises
+    ------
+    ValueError
+        Wrong dimensions or dtype, NaN or infinities, values beyond float32, broken CSR arrays.
+    """
+    if isinstance(data, Rows):
+        return data
+    if bits:
+        return _bit_rows(data, name)
+    if hasattr(data, "tocsr") and hasattr(data, "nnz"):
+        return _csr_rows(data, name)
+    return _dense_rows(data, name)
+
+
+def _check_shape(shape: tuple[int, ...], name: str) -> None:
+    if len(shape) != 2:
+        hint = f"; give a single row as {name}[None, :] or {name}.reshape(1, -1)" if len(shape) == 1 else ""
+        raise ValueError(f"{name} must have 2 dimensions (rows and columns), got {len(shape)}{hint}")
+    if shape[0] > MOST_ROWS or shape[1] > MOST_COLUMNS:
+        raise ValueError(f"{name} has shape {shape}: at most 2^31 − 1 rows and columns are supported")
+
+
+def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind not in "biuf":
+        raise ValueError(f"{name} must hold real numbers, got dtype {dtype}: convert it, e.g. {name}.astype(numpy.float32)")
+
+
+def _to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
+    with np.errstate(over="ignore", under="ignore"):
+        return np.array(values, dtype=np.float32, order="C")
+
+
+def _complain(value: Any, row: int, column: int, name: str) -> None:
+    where = f"at row {row}, column {column}"
+    if np.isnan(value):
+        raise ValueError(f"{name} has a NaN {where}: fill or drop missing values first")
+    if np.isinf(value):
+        raise ValueError(f"{name} has an infinite value {where}: values must be finite")
+    raise ValueError(f"{name} has the value {value!s} {where}, beyond float32 (about 3.4e38): rescale the data")
+
+
+def _collision(original: npt.NDArray[Any], data: npt.NDArray[np.float32], limit: float) -> int:
+    """Position of the first integer that float32 cannot hold, or -1."""
+    if original.dtype.itemsize <= 2 or original.dtype == np.float32 or limit <= EXACT_INTEGERS or not data.size:
+        return -1
+    lost = (np.abs(data) >= EXACT_INTEGERS) & (data.astype(np.float64) != original.astype(np.float64))
+    lost |= (np.abs(data) >= 2.0**53) & (original.dtype.kind in "iu")
+    first = int(np.argmax(lost))
+    return first if lost[first] else -1
+
+
+def _dense_rows(data: Any, name: str) -> Rows:
+    try:
+        original = np.asarray(data)
+    except ValueError as error:
+        raise ValueError(f"{name} is not a rectangle of numbers: {error}") from None
+    if original.dtype.kind == "O":
+        try:
+            original = original.astype(np.float64)
+        except (TypeError, ValueError):
+            pass
+    _check_shape(original.shape, name)
+    _check_dtype(original.dtype, name)
+    matrix = _to_float32(original)
+    flat = matrix.reshape(-1)
+    bad, least, limit = _survey(flat)
+    m = max(original.shape[1], 1)
+    if bad >= 0:
+        _complain(original[bad // m, bad % m], bad // m, bad % m, name)
+    lost = _collision(original.reshape(-1), flat, limit)
+    place = None if lost < 0 else (lost // m, lost % m, original[lost // m, lost % m])
+    return dense_rows(matrix, least < 0, place)
+
+
+def _csr_rows(data: Any, name: str) -> Rows:
+    _check_shape(data.shape, name)
+    _check_dtype(data.dtype, name)
+    csr = data.tocsr()
+    n, m = csr.shape
+    indptr = np.array(csr.indptr, dtype=np.int64)
+    if len(indptr) != n + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > len(csr.indices):
+        raise ValueError(f"{name} is not a valid CSR matrix: indptr must rise from 0 to the number of stored values")
+    stored = csr.indices[: indptr[-1]]
+    if stored.size and (stored.min() < 0 or stored.max() >= m):
+        raise ValueError(f"{name} is not a valid CSR matrix: column {stored.max()} in a matrix of {m} columns")
+    original = csr.data[: indptr[-1]]
+    indices, values = np.array(stored, dtype=np.int32), _to_float32(original)
+    bad, least, limit = _survey(values)
+    if bad >= 0:
+        _complain(original[bad], int(np.searchsorted(indptr, bad, side="right")) - 1, int(indices[bad]), name)
+    lost = _collision(original, values, limit)
+    place = None
+    if lost >= 0:
+        place = (int(np.searchsorted(indptr, lost, side="right")) - 1, int(indices[lost]), original[lost])
+    if not _is_canonical(indptr, indices, values):
+        indptr, indices, values = _canonical(indptr, indices, original)
+        bad, least, limit = _survey(values)
+        if bad >= 0:
+            _complain(values[bad], int(np.searchsorted(indptr, bad, side="right")) - 1, int(indices[bad]), name)
+    return Rows(indptr, indices, values, (n, m), "csr", least < 0, place)
+
+
+def _canonical(indptr: Any, indices: Any, original: Any) -> tuple[Any, Any, Any]:
+    """Sort each row, add up repeated columns in float64, drop zeros."""
+    row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
+    order = np.lexsort((indices, row))
+    row, column = row[order], indices[order]
+    values = original[order].astype(np.float64)
+    first = np.flatnonzero(np.concatenate([[True], (row[1:] != row[:-1]) | (column[1:] != column[:-1])]))
+    if original.dtype.kind == "b":
+        values = np.maximum.reduceat(values, first) if len(values) else values
+    else:
+        values = np.add.reduceat(values, first) if len(values) else values
+    row, column = row[first[: len(values)]], column[first[: len(values)]]
+    narrow = _to_float32(values)
+    keep = narrow != 0
+    counts = np.bincount(row[keep], minlength=len(indptr) - 1)
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), column[keep].astype(np.int32), narrow[keep]
+
+
+def _bit_rows(data: Any, name: str) -> Rows:
+    original = np.asarray(data)
+    _check_shape(original.shape, name)
+    if original.dtype != np.uint8:
+        raise ValueError(
+            f"{name} must be bit-packed rows of dtype uint8, got {original.dtype}: numpy.packbits(bits, axis=1) makes them"
+        )
+    n, n_bytes = original.shape
+    padded = np.zeros((n, (n_bytes + 3) // 4 * 4), np.uint8)
+    padded[:, :n_bytes] = original
+    words = padded.view(np.float32)
+    indptr = np.arange(n + 1, dtype=np.int64) * words.shape[1]
+    return Rows(indptr, np.arange(words.shape[1], dtype=np.int32), words.reshape(-1), (n, 8 * n_bytes), "bits")
+
+
+@entry
+def _survey(values):
+    """Position of the first value that is not finite (or -1), the least value, the largest magnitude."""
+    least = np.float32(0)
+    most = np.float32(0)
+    for i in range(values.shape[0]):
+        v = values[i]
+        if not np.isfinite(v):
+            return i, least, most
+        least = min(least, v)
+        most = max(most, v)
+    return -1, least, max(most, -least)
+
+
+@entry
+def _is_canonical(indptr, indices, values):
+    """Whether columns rise strictly within each row and no value is zero."""
+    for i in range(indptr.shape[0] - 1):
+        before = -1
+        for t in range(indptr[i], indptr[i + 1]):
+            if indices[t] <= before or values[t] == 0.0:
+                return False
+            before = indices[t]
+    return True

@@ -1,0 +1,453 @@
+"""Exact search, a term at a time: one query against all rows through the postings.
+
+Three ways, chosen for each query by what it will touch:
+
+* few postings, and rows that share nothing are the farthest: sum into the accumulator, remember
+  which rows were met, finish only those;
+* many: sum, then finish all rows in blocks (rows that share nothing included: for euclidean and its
+  like they may be the nearest);
+* many, and the metric has a bound: sum the rarer terms, verify a few good rows for a threshold, and
+  when the rows that can still beat it are cheaper to verify than the common terms are to sum, stop.
+  (MaxScore's idea, Turtle and Flood 1995, with the norm bound of L2AP, Anastasiu and Karypis 2014,
+  for each row in place of one bound a list.)
+
+The answer is the same in all of them.
+"""
+
+from collections import namedtuple
+
+import numpy as np
+
+from sparsenn._jit import call, call_float, call_int, entry, kernel
+from sparsenn.distance import (
+    BLOCK,
+    BY_NORM,
+    corrected,
+    finish_listed,
+    measure,
+    refined,
+    scatter,
+    unscatter,
+)
+from sparsenn.heap import Heap, farther, make_heap, push, sort_heap
+from sparsenn.postings import list_length
+
+# Costs, in postings summed (about 0.7 ns): see benchmarks/bench_kernels.py.
+VERIFY = 200  # verify one candidate: a cold row, and its share of the heap
+WHOLE = 0.3  # finish one row, when all are
+# Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
+FIRST_SHARE = 0.3
+LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
+
+Workspace = namedtuple("Workspace", "sums touched w shared block out rows")
+
+
+@kernel
+def make_workspace(n, n_features):
+    """Memory of one thread; all zero between queries where it matters (`sums`, `w`)."""
+    return Workspace(
+        np.zeros(n, np.float64),
+        np.empty(n + 1, np.uint32),
+        np.zeros(n_features, np.float32),
+        np.empty(BLOCK, np.float64),
+        np.empty(2 * BLOCK + 2, np.float64),
+        np.empty(BLOCK, np.float64),
+        np.empty(BLOCK, np.uint32),
+    )
+
+
+@kernel
+def loosened(limit):
+    """Surrogate above which no row can be as near as `limit` once both are distances."""
+    return limit + abs(limit) * LOOSE
+
+
+@kernel
+def offer(metric, heap, size, limit, radius, surrogate, row):
+    """Take a row into the result; returns its size and the surrogate that still matters.
+
+    With a radius, everything within it is kept; without, the nearest that fit.
+    """
+    distance = corrected(metric, surrogate)
+    if radius >= 0.0 and not distance <= radius:
+        return size, limit
+    size = push(heap, size, distance, row, surrogate)
+    if radius < 0.0 and size == heap.ids.shape[0]:
+        limit = min(limit, loosened(heap.surrogates[0]))
+    return size, limit
+
+
+@kernel
+def sum_terms(metric, postings, x, first, last, sums):
+    """Add the lists of the row's terms [first, last), the rarest first."""
+    for t in range(last - 1, first - 1, -1):
+        a, b = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
+        call(
+            metric.accumulate,
+            (
+                metric.params,
+                np.int64(metric.params.shape[0]),
+                np.float64(x.data[t]),
+                postings.ids[a:b],
+                postings.values[a:b],
+                b - a,
+                sums,
+            ),
+        )
+
+
+@kernel
+def touch_terms(metric, postings, x, first, last, sums, touched):
+    """Do as `sum_terms`, and list the rows met."""
+    count = np.int64(0)
+    for t in range(last - 1, first - 1, -1):
+        a, b = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
+        count = call_int(
+            metric.touch,
+            (
+                metric.params,
+                np.int64(metric.params.shape[0]),
+                np.float64(x.data[t]),
+                postings.ids[a:b],
+                postings.values[a:b],
+                b - a,
+                sums,
+                touched,
+                count,
+            ),
+        )
+    return count
+
+
+@kernel
+def offer_untouched(metric, sums, skip, heap, size, radius):
+    """Add rows that share nothing with the query, all at the same distance, by their ids."""
+    distance = np.float32(metric.worst)
+    if radius >= 0.0 and distance > radius:
+        return size
+    capacity = heap.ids.shape[0]
+    for row in range(sums.shape[0]):
+        if size == capacity and (size == 0 or not farther(heap.distances[0], heap.ids[0], distance, row)):
+            break
+        if sums[row] == 0.0 and row != skip:
+            size = push(heap, size, distance, row, np.float64(distance))
+    return size
+
+
+@kernel
+def scan_touched(metric, x, i, y, postings, ws, skip, heap, limit, radius):
+    """Answer a query that meets few rows."""
+    count = touch_terms(metric, postings, x, x.indptr[i], x.indptr[i + 1], ws.sums, ws.touched)
+    size = 0
+    for begin in range(0, count, BLOCK):
+        m = min(BLOCK, count - begin)
+        rows = ws.touched[begin : begin + m]
+        for r in range(m):
+            ws.shared[r] = ws.sums[np.uint64(rows[r])]
+        finish_listed(metric, metric.finish, x, i, y, rows, m, ws.shared, ws.block, ws.out)
+        for r in range(m):
+            if ws.out[r] <= limit and rows[r] != skip:
+                size, limit = offer(
+                    metric, heap, size, limit, radius, refined(metric, x, i, y, rows[r], ws.out[r]), np.int64(rows[r])
+                )
+    size = offer_untouched(metric, ws.sums, skip, heap, size, radius)
+    for r in range(count):
+        ws.sums[np.uint64(ws.touched[r])] = 0.0
+    return size
+
+
+@kernel
+def optimistic(metric, x, i, y, sums, rest, most, begin, m, ws):
+    """Surrogates of rows [begin, begin + m) if the rest of their terms came out at its bound `most`."""
+    if most > 0.0:
+        if metric.bound == BY_NORM:
+            for r in range(m):
+                ws.shared[r] = sums[begin + r] + most * rest[begin + r]
+        else:
+            for r in range(m):
+                ws.shared[r] = sums[begin + r] + min(most, np.float64(rest[begin + r]))
+    else:
+        for r in range(m):
+            ws.shared[r] = sums[begin + r]
+    ws.block[2 * BLOCK] = x.stats[0, i]
+    ws.block[2 * BLOCK + 1] = x.stats[1, i]
+    call(
+        metric.finish,
+        (
+            metric.params,
+            np.int64(metric.params.shape[0]),
+            ws.block[2 * BLOCK :],
+            y.stats[0, begin:],
+            np.int64(y.stats.shape[1]),
+            ws.shared,
+            ws.out,
+            np.int64(m),
+        ),
+    )
+
+
+@kernel
+def count_near(out, m, limit):
+    """How many of the first `m` are within `limit` (compiled to vector compares)."""
+    near = np.int32(0)
+    for r in range(m):
+        near += np.int32(out[r] <= limit)
+    return near
+
+
+@kernel
+def count_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
+    """Rows that may still be within `limit`; stops counting at `enough`."""
+    n = sums.shape[0]
+    near = 0
+    for begin in range(0, n, BLOCK):
+        m = min(BLOCK, n - begin)
+        optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
+        near += count_near(ws.out, m, limit)
+        if near > enough:
+            break
+    return near
+
+
+@kernel
+def verify(metric, x, i, y, partial, sums, stops, m, ws, skip, heap, size, limit, radius):
+    """Offer the `m` rows in `ws.rows` at their true distance.
+
+    `partial`: `sums` holds what their columns from `stops` on share with the query.
+    """
+    measure(metric, x, i, ws.w, y, stops, ws.rows, m, ws.shared)
+    if partial:
+        for r in range(m):
+            ws.shared[r] += sums[np.uint64(ws.rows[r])]
+    if metric.settle == 0:
+        ws.out[:m] = ws.shared[:m]
+    else:
+        finish_listed(
+            metric, metric.finish if partial else metric.settle, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out
+        )
+    for r in range(m):
+        if ws.out[r] <= limit and ws.rows[r] != skip:
+            near = refined(metric, x, i, y, ws.rows[r], ws.out[r])
+            size, limit = offer(metric, heap, size, limit, radius, near, np.int64(ws.rows[r]))
+    return size, limit
+
+
+@kernel
+def seed_limit(metric, x, i, y, partial, sums, stops, ws, skip, seeds, heap):
+    """Find a surrogate that the k-th nearest row does not exceed, from rows that look near by their sums so far."""
+    n = sums.shape[0]
+    found = 0
+    bar = np.inf
+    for begin in range(0, n, BLOCK):
+        m = min(BLOCK, n - begin)
+        optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
+        if count_near(ws.out, m, bar) > 0:
+            for r in range(m):
+                if ws.out[r] < bar and begin + r != skip:
+                    found = push(seeds, found, np.float32(ws.out[r]), begin + r, ws.out[r])
+                    if found == seeds.ids.shape[0]:
+                        bar = seeds.surrogates[0]
+    size = 0
+    limit = np.inf
+    scale = 0.0
+    for begin in range(0, found, BLOCK):
+        m = min(BLOCK, found - begin)
+        for r in range(m):
+            ws.rows[r] = np.uint32(seeds.ids[begin + r])
+            scale = max(scale, abs(seeds.surrogates[begin + r]))
+        size, limit = verify(metric, x, i, y, partial, sums, stops, m, ws, skip, heap, size, limit, np.float32(-1))
+    # sums in another order differ in their last digits
+    return (limit + 1e-12 * scale) if size == heap.ids.shape[0] else np.inf
+
+
+@kernel
+def collect(metric, x, i, y, partial, sums, rest, most, stops, ws, skip, heap, limit, radius):
+    """Verify every row that may be within `limit`."""
+    n = sums.shape[0]
+    size = 0
+    waiting = 0
+    for begin in range(0, n, BLOCK):
+        m = min(BLOCK, n - begin)
+        optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
+        if count_near(ws.out, m, limit) == 0:
+            continue
+        near = 0
+        for r in range(m):  # the block's candidates, into the front of `touched`
+            ws.touched[near] = begin + r
+            near += np.int64(ws.out[r] <= limit)
+        for r in range(near):
+            ws.rows[waiting] = ws.touched[r]
+            waiting += 1
+            if waiting == BLOCK:
+                size, limit = verify(
+                    metric, x, i, y, partial, sums, stops, waiting, ws, skip, heap, size, limit, radius
+                )
+                waiting = 0
+    return verify(metric, x, i, y, partial, sums, stops, waiting, ws, skip, heap, size, limit, radius)[0]
+
+
+@kernel
+def scan_whole(metric, x, i, y, sums, ws, skip, heap, limit, radius):
+    """Finish every row; `sums` is complete."""
+    n = sums.shape[0]
+    size = 0
+    for begin in range(0, n, BLOCK):
+        m = min(BLOCK, n - begin)
+        optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
+        if count_near(ws.out, m, limit) > 0:
+            for r in range(m):
+                row = begin + r
+                if ws.out[r] <= limit and row != skip:
+                    near = refined(metric, x, i, y, row, ws.out[r])
+                    size, limit = offer(metric, heap, size, limit, radius, near, row)
+    return size
+
+
+@kernel
+def tier_of_query(metric, postings, x, i, tier):
+    """Where the row's terms below a tier end, their bound, and the postings they would cost."""
+    a, b = x.indptr[i], x.indptr[i + 1]
+    work = 0
+    t = a
+    while t < b and x.indices[t] < postings.cuts[tier]:
+        work += list_length(postings, x.indices[t])
+        t += 1
+    if metric.bound == 0 or t == a:
+        return t, 0.0, work
+    most = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), x.data[a:t], t - a))
+    return t, (np.sqrt(most) if metric.bound == BY_NORM else most), work
+
+
+@kernel
+def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
+    """Answer a query that meets many rows, leaving out its commonest terms where that is cheaper."""
+    a, b = x.indptr[i], x.indptr[i + 1]
+    tier = postings.cuts.shape[0] - 1
+    most = 0.0
+    if tier > 0:
+        whole = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), x.data[a:b], b - a))
+        whole = FIRST_SHARE * (np.sqrt(whole) if metric.bound == BY_NORM else whole)
+        while tier > 0:
+            end, most, work = tier_of_query(metric, postings, x, i, tier)
+            if most <= whole:
+                break
+            tier -= 1
+    end, most, work = tier_of_query(metric, postings, x, i, tier)
+    sum_terms(metric, postings, x, end, b, ws.sums)
+    if work > 0:
+        if radius < 0.0:
+            limit = min(
+                limit,
+                seed_limit(metric, x, i, y, True, ws.sums, postings.ends[tier], ws, skip, seeds, heap),
+            )
+        while work > 0:
+            enough = work // VERIFY
+            rest = postings.rest[tier]
+            if count_candidates(metric, x, i, y, ws.sums, rest, most, limit, enough, ws) <= enough:
+                break
+            tier -= 1
+            further, most, work = tier_of_query(metric, postings, x, i, tier)
+            sum_terms(metric, postings, x, further, end, ws.sums)
+            end = further
+    if work > 0:
+        size = collect(
+            metric, x, i, y, True, ws.sums, postings.rest[tier], most, postings.ends[tier], ws, skip, heap, limit, radius
+        )
+    else:
+        size = scan_whole(metric, x, i, y, ws.sums, ws, skip, heap, limit, radius)
+    ws.sums[:] = 0.0
+    return size
+
+
+@kernel
+def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
+    """Nearest rows of `y` to row `i` of `x`, into the heap, unsorted; returns how many."""
+    a, b = x.indptr[i], x.indptr[i + 1]
+    work = 0
+    for t in range(a, b):
+        work += list_length(postings, x.indices[t])
+    if a < b and metric.worst == metric.worst and work < WHOLE * ws.sums.shape[0]:
+        return scan_touched(metric, x, i, y, postings, ws, skip, heap, limit, radius)
+    scatter(x, i, ws.w)
+    size = scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
+    unscatter(x, i, ws.w)
+    return size
+
+
+@entry
+def nearest_termwise(metric, x, y, postings, n_features, start, stop, skip_self, indices, distances):
+    """The k nearest rows of each of the rows [start, stop) of `x`."""
+    k = indices.shape[1]
+    ws = make_workspace(y.indptr.shape[0] - 1, n_features)
+    heap, seeds = make_heap(k), make_heap(2 * k)
+    for i in range(start, stop):
+        skip = i if skip_self else -1
+        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, np.inf, np.float32(-1))
+        store_sorted(heap, size, indices[i], distances[i])
+
+
+@entry
+def within_termwise(metric, x, y, postings, n_features, start, stop, skip_self, limit, radius):
+    """All rows within `radius` of each of the rows [start, stop): counts, ids, distances."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(n, n_features)
+    heap, seeds = make_heap(n), make_heap(1)
+    found = make_found(stop - start)
+    for i in range(start, stop):
+        skip = i if skip_self else -1
+        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
+        found = append_found(found, i - start, heap, size)
+    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+
+
+Found = namedtuple("Found", "counts ids distances")
+
+
+@kernel
+def make_found(n_rows):
+    """Growing lists of results."""
+    return Found(np.zeros(n_rows, np.int64), np.empty(1024, np.int64), np.empty(1024, np.float32))
+
+
+@kernel
+def append_found(found, which, heap, size):
+    """Add a sorted heap to the lists."""
+    sort_heap(heap, size)
+    used = found.counts[:which].sum()
+    if used + size > found.ids.shape[0]:
+        room = 2 * (used + size)
+        ids, distances = np.empty(room, np.int64), np.empty(room, np.float32)
+        ids[:used] = found.ids[:used]
+        distances[:used] = found.distances[:used]
+        found = Found(found.counts, ids, distances)
+    found.counts[which] = size
+    found.ids[used : used + size] = heap.ids[:size]
+    found.distances[used : used + size] = heap.distances[:size]
+    return found
+
+
+@kernel
+def store_sorted(heap, size, indices, distances):
+    """Write a heap as a result row: nearest first, then -1 and infinity."""
+    sort_heap(heap, size)
+    for r in range(size):
+        indices[r] = heap.ids[r]
+        distances[r] = heap.distances[r] + np.float32(0)  # no negative zero
+    indices[size:] = -1
+    distances[size:] = np.inf
+
+
+@entry
+def distances_termwise(metric, x, y, postings, start, stop, out):
+    """Full rows of distances of the rows [start, stop) of `x` to all of `y`, into `out` of the same rows."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(n, 0)
+    for i in range(start, stop):
+        sum_terms(metric, postings, x, x.indptr[i], x.indptr[i + 1], ws.sums)
+        for begin in range(0, n, BLOCK):
+            m = min(BLOCK, n - begin)
+            optimistic(metric, x, i, y, ws.sums, ws.sums, 0.0, begin, m, ws)
+            for r in range(m):
+                near = refined(metric, x, i, y, begin + r, ws.out[r])
+                out[i, begin + r] = corrected(metric, near) + np.float32(0)
+        ws.sums[:] = 0.0
