@@ -49,7 +49,8 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
 
 
 kernel = functools.partial(numba.njit, **OPTIONS)
-kernel_reorder = functools.partial(numba.njit, **OPTIONS, **REORDER)
+# Folded in whatever its size: for what runs once a block, where passing a dozen arrays costs as much as the work.
+folded = functools.partial(numba.njit, **OPTIONS, forceinline=True)
 
 
 def entry(function: Callable[..., Any]) -> Any:
@@ -85,11 +86,19 @@ def callback(
 def _pointer_or_value(context: Any, builder: Any, kind: Any, value: Any) -> Any:
     if isinstance(kind, types.Array):
         return builder.bitcast(make_array(kind)(context, builder, value).data, cgutils.voidptr_t)
+    if isinstance(kind, types.BaseTuple):
+        array, offset = cgutils.unpack_tuple(builder, value)
+        data = make_array(kind[0])(context, builder, array).data
+        return builder.bitcast(builder.gep(data, [offset]), cgutils.voidptr_t)
     return value
 
 
 def _invoke(result: Any) -> Any:
-    """Make an intrinsic that calls a callback's address; arrays go as the pointer to their data."""
+    """Make an intrinsic that calls a callback's address.
+
+    Arrays go as the pointer to their data, a pair (array, offset) as the pointer to that element: a
+    slice in its place would cost two atomic reference counts, more than a short posting list.
+    """
 
     def invoke(typing_context: Any, address: Any, arguments: Any) -> Any:
         def codegen(context: Any, builder: Any, signature: Any, values: Any) -> Any:

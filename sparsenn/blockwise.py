@@ -129,9 +129,9 @@ def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, 
         i = start + c
         skip = i if skip_self else -1
         most = error * norm_of(x, i)
-        limit = seed_limit(metric, x, i, y, False, products[c], y.indptr[1:], ws, skip, seeds, heap)
+        limit = seed_limit(metric, x, i, y, False, products[c], y.indptr, 1, ws, skip, seeds, heap)
         size = collect(
-            metric, x, i, y, False, products[c], norms, most, y.indptr[1:], ws, skip, heap, limit, np.float32(-1)
+            metric, x, i, y, False, products[c], norms, most, y.indptr, 1, ws, skip, heap, limit, np.float32(-1)
         )
         store_sorted(heap, size, indices[i], distances[i])
 
@@ -148,7 +148,7 @@ def within_products(metric, x, y, products, norms, error, start, skip_self, limi
         skip = i if skip_self else -1
         most = error * norm_of(x, i)
         size = collect(
-            metric, x, i, y, False, products[c], norms, most, y.indptr[1:], ws, skip, heap, limit, radius
+            metric, x, i, y, False, products[c], norms, most, y.indptr, 1, ws, skip, heap, limit, radius
         )
         found = append_found(found, c, heap, size)
     return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]

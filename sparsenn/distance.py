@@ -15,12 +15,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import traversal
-from sparsenn._jit import call, call_float, entry, kernel
+from sparsenn._jit import call, call_float, entry, folded, kernel
 from sparsenn.metrics.formulas import product
 from sparsenn.metrics.registry import BoundMetric, Formula, resolve
 from sparsenn.rows import Rows, as_rows, dense_rows
 
-BLOCK = 128  # rows finished at once: their numbers stay in the first cache
+BLOCK = 512  # rows finished at once: their numbers stay in the first cache
 TOO_NEAR = 1e-6  # share of both rows' own sums under which a total from statistics has lost digits
 
 Store = namedtuple("Store", "indptr indices data stats")
@@ -122,7 +122,7 @@ class Space:
 
     def store(self, rows: Rows) -> Store:
         """Rows as compiled code sees them, with the statistics that the metric wants."""
-        stats = np.zeros((2, len(rows)), np.float64)
+        stats = np.zeros((max(len(self.sums), 1), len(rows)), np.float64)
         for which, address in enumerate(self.sums):
             _sum_rows(address, self.compiled.params, rows.indptr, rows.data, stats[which])
         if self.bound.metric.summarise is not None:
@@ -214,15 +214,15 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
 def _transform_rows(address, params, indptr, indices, data, shared_columns):
     for i in range(indptr.shape[0] - 1):
         a, b = indptr[i], indptr[i + 1]
-        columns = indices if shared_columns else indices[a:b]
-        call(address, (params, np.int64(params.shape[0]), columns, data[a:b], b - a))
+        own = np.int64(0) if shared_columns else a
+        call(address, (params, np.int64(params.shape[0]), (indices, own), (data, a), b - a))
 
 
 @entry
 def _sum_rows(address, params, indptr, data, out):
     for i in range(indptr.shape[0] - 1):
         a, b = indptr[i], indptr[i + 1]
-        out[i] = call_float(address, (params, np.int64(params.shape[0]), data[a:b], b - a))
+        out[i] = call_float(address, (params, np.int64(params.shape[0]), (data, a), b - a))
 
 
 @entry
@@ -248,28 +248,24 @@ def unscatter(store, i, w):
 
 
 @kernel
-def columns_of(store, i):
-    """Column numbers of row `i` (all columns, for dense rows)."""
-    if store.indices.shape[0] == store.data.shape[0]:
-        return store.indices[store.indptr[i] : store.indptr[i + 1]]
-    return store.indices
+def measure(metric, x, i, w, y, stops, shift, rows, m, out):
+    """Call the metric's own loop: row `i` of `x` against `m` listed rows of `y`.
 
-
-@kernel
-def measure(metric, x, i, w, y, stops, rows, m, out):
-    """Call the metric's own loop: row `i` of `x` against `m` listed rows of `y`, each up to its place in `stops`."""
-    values = x.data[x.indptr[i] : x.indptr[i + 1]]
+    Row `j` of `y` is read up to ``stops[j + shift]``.
+    """
+    a, b = x.indptr[i], x.indptr[i + 1]
+    own = a if x.indices.shape[0] == x.data.shape[0] else np.int64(0)  # dense rows share their columns
     call(
         metric.measure,
         (
             metric.params,
             np.int64(metric.params.shape[0]),
-            columns_of(x, i),
-            values,
-            np.int64(values.shape[0]),
+            (x.indices, own),
+            (x.data, a),
+            b - a,
             w,
             y.indptr,
-            stops,
+            (stops, np.int64(shift)),
             y.indices,
             y.data,
             rows,
@@ -279,20 +275,35 @@ def measure(metric, x, i, w, y, stops, rows, m, out):
     )
 
 
-@kernel
-def finish_listed(metric, address, x, i, y, rows, m, shared, block, out):
-    """Surrogates of `m` listed rows from their shared sums; `block` has room for 2 · BLOCK + 2 statistics."""
-    for r in range(m):
-        row = np.uint64(rows[r])
-        block[r] = y.stats[0, row]
-        block[BLOCK + r] = y.stats[1, row]
+@folded
+def finish_block(metric, address, x, i, m, shared, block, out):
+    """Surrogates of `m` rows from their shared sums and their statistics in `block` (2 · BLOCK + 2 places)."""
     block[2 * BLOCK] = x.stats[0, i]
-    block[2 * BLOCK + 1] = x.stats[1, i]
-    first = block[2 * BLOCK :]
+    block[2 * BLOCK + 1] = x.stats[-1, i]
     call(
         address,
-        (metric.params, np.int64(metric.params.shape[0]), first, block, np.int64(BLOCK), shared, out, np.int64(m)),
+        (
+            metric.params,
+            np.int64(metric.params.shape[0]),
+            (block, np.int64(2 * BLOCK)),
+            block,
+            np.int64(BLOCK),
+            shared,
+            out,
+            np.int64(m),
+        ),
     )
+
+
+@kernel
+def finish_listed(metric, address, x, i, y, rows, m, shared, block, out):
+    """Surrogates of `m` listed rows from their shared sums."""
+    for r in range(m):
+        block[r] = y.stats[0, np.uint64(rows[r])]
+    if y.stats.shape[0] > 1:
+        for r in range(m):
+            block[BLOCK + r] = y.stats[1, np.uint64(rows[r])]
+    finish_block(metric, address, x, i, m, shared, block, out)
 
 
 @kernel
@@ -307,16 +318,16 @@ def refined(metric, x, i, y, row, surrogate):
         (
             metric.params,
             np.int64(metric.params.shape[0]),
-            x.indices[a:b],
-            x.data[a:b],
+            (x.indices, a),
+            (x.data, a),
             b - a,
-            y.indices[c:d],
-            y.data[c:d],
+            (y.indices, c),
+            (y.data, c),
             d - c,
             x.stats[0, i],
-            x.stats[1, i],
+            x.stats[-1, i],
             y.stats[0, row],
-            y.stats[1, row],
+            y.stats[-1, row],
         ),
     )
 
@@ -333,9 +344,9 @@ def corrected(metric, surrogate):
 def evaluate(metric, x, i, w, y, rows, m, shared, block, out):
     """Surrogate distances of row `i` of `x` (scattered in `w`) to at most BLOCK listed rows of `y`."""
     if metric.settle == 0:
-        measure(metric, x, i, w, y, y.indptr[1:], rows, m, out)
+        measure(metric, x, i, w, y, y.indptr, 1, rows, m, out)
         return
-    measure(metric, x, i, w, y, y.indptr[1:], rows, m, shared)
+    measure(metric, x, i, w, y, y.indptr, 1, rows, m, shared)
     finish_listed(metric, metric.settle, x, i, y, rows, m, shared, block, out)
     for r in range(m):
         out[r] = refined(metric, x, i, y, rows[r], out[r])

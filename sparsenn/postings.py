@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
-from sparsenn.rows import Rows
+from sparsenn.rows import Rows, sort_columns
 
 Postings = namedtuple("Postings", "indptr ids values cuts rest ends")
 
@@ -65,7 +65,7 @@ def _bound_rests(address, squares, params, indptr, indices, data, cuts, rest, en
         for tier in range(cuts.shape[0]):
             while t < b and indices[t] < cuts[tier]:
                 t += 1
-            total = call_float(address, (params, np.int64(params.shape[0]), data[a:t], t - a))
+            total = call_float(address, (params, np.int64(params.shape[0]), (data, a), t - a))
             # rounded up: a bound must not fall under what it bounds
             rest[tier, i] = np.float32((np.sqrt(total) if squares else total) * (1.0 + 3e-7))
             ends[tier, i] = t
@@ -76,12 +76,16 @@ def _renumber(indptr, indices, data, rank):
     """Rows with renumbered columns, sorted by them."""
     new_indices = np.empty_like(indices)
     new_data = np.empty_like(data)
+    longest = 0
     for i in range(indptr.shape[0] - 1):
-        a, b = indptr[i], indptr[i + 1]
-        columns = rank[indices[a:b]]
-        order = np.argsort(columns)
-        for t in range(b - a):
-            new_indices[a + t] = columns[order[t]]
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    order = np.empty(longest, np.int64)
+    for i in range(indptr.shape[0] - 1):
+        a, n = indptr[i], indptr[i + 1] - indptr[i]
+        for t in range(a, a + n):
+            new_indices[t] = rank[indices[t]]
+        sort_columns(new_indices[a : a + n], order[:n])
+        for t in range(n):
             new_data[a + t] = data[a + order[t]]
     return new_indices, new_data
 

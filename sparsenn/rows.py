@@ -229,21 +229,56 @@ def _csr_rows(data: Any, name: str) -> Rows:
 
 
 def _canonical(indptr: Any, indices: Any, original: Any) -> tuple[Any, Any, Any]:
-    """Sort each row, add up repeated columns in float64, drop zeros."""
-    row = np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
-    order = np.lexsort((indices, row))
-    row, column = row[order], indices[order]
-    values = original[order].astype(np.float64)
-    first = np.flatnonzero(np.concatenate([[True], (row[1:] != row[:-1]) | (column[1:] != column[:-1])]))
-    if original.dtype.kind == "b":
-        values = np.maximum.reduceat(values, first) if len(values) else values
-    else:
-        values = np.add.reduceat(values, first) if len(values) else values
-    row, column = row[first[: len(values)]], column[first[: len(values)]]
-    narrow = _to_float32(values)
-    keep = narrow != 0
-    counts = np.bincount(row[keep], minlength=len(indptr) - 1)
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), column[keep].astype(np.int32), narrow[keep]
+    """Sort each row, add up repeated columns in float64 (bools stay bools), drop zeros."""
+    values = original if original.dtype in (np.float32, np.float64) else original.astype(np.float64)
+    counts, columns, narrow = _sorted_rows(indptr, indices, np.ascontiguousarray(values), original.dtype.kind == "b")
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns, narrow
+
+
+@entry
+def sort_columns(columns, order):
+    """Sort column numbers; `order` gets their old places, and is the work space (int64)."""
+    n = columns.shape[0]
+    rising = True
+    for t in range(n):
+        order[t] = (np.int64(columns[t]) << 32) | t
+        rising = rising and (t == 0 or order[t] > order[t - 1])
+    if not rising:
+        order.sort()
+    for t in range(n):
+        columns[t] = order[t] >> 32
+        order[t] &= 0xFFFFFFFF
+
+
+@entry
+def _sorted_rows(indptr, indices, values, boolean):
+    """Counts, columns and values of canonical rows."""
+    longest = 0
+    for i in range(indptr.shape[0] - 1):
+        longest = max(longest, indptr[i + 1] - indptr[i])
+    order = np.empty(longest, np.int64)
+    columns, narrow = indices.copy(), np.empty(indices.shape[0], np.float32)
+    counts = np.zeros(indptr.shape[0] - 1, np.int64)
+    used = 0
+    for i in range(indptr.shape[0] - 1):
+        a, n = indptr[i], indptr[i + 1] - indptr[i]
+        row = columns[a : a + n]
+        sort_columns(row, order[:n])
+        t = 0
+        while t < n:
+            column = row[t]
+            total = np.float64(values[a + order[t]])
+            t += 1
+            while t < n and row[t] == column:
+                other = np.float64(values[a + order[t]])
+                total = max(total, other) if boolean else total + other
+                t += 1
+            if np.float32(total) != 0.0:
+                columns[used] = column
+                narrow[used] = np.float32(total)
+                used += 1
+                counts[i] += 1
+    return counts, columns[:used].copy(), narrow[:used].copy()
 
 
 def _bit_rows(data: Any, name: str) -> Rows:

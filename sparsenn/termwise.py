@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import call, call_float, call_int, entry, kernel
+from sparsenn._jit import call, call_float, call_int, entry, folded, kernel
 from sparsenn.distance import (
     BLOCK,
     BY_NORM,
@@ -37,9 +37,10 @@ VERIFY = 200  # verify one candidate: a cold row, and its share of the heap
 WHOLE = 0.3  # finish one row, when all are
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
+STRIDE = 64  # rows compared with a limit at once
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums touched w shared block out rows")
+Workspace = namedtuple("Workspace", "sums touched listed w shared block out rows")
 
 
 @kernel
@@ -48,6 +49,7 @@ def make_workspace(n, n_features):
     return Workspace(
         np.zeros(n, np.float64),
         np.empty(n + 1, np.uint32),
+        np.empty(BLOCK + 1, np.uint32),
         np.zeros(n_features, np.float32),
         np.empty(BLOCK, np.float64),
         np.empty(2 * BLOCK + 2, np.float64),
@@ -56,13 +58,13 @@ def make_workspace(n, n_features):
     )
 
 
-@kernel
+@folded
 def loosened(limit):
     """Surrogate above which no row can be as near as `limit` once both are distances."""
     return limit + abs(limit) * LOOSE
 
 
-@kernel
+@folded
 def offer(metric, heap, size, limit, radius, surrogate, row):
     """Take a row into the result; returns its size and the surrogate that still matters.
 
@@ -88,8 +90,8 @@ def sum_terms(metric, postings, x, first, last, sums):
                 metric.params,
                 np.int64(metric.params.shape[0]),
                 np.float64(x.data[t]),
-                postings.ids[a:b],
-                postings.values[a:b],
+                (postings.ids, a),
+                (postings.values, a),
                 b - a,
                 sums,
             ),
@@ -108,8 +110,8 @@ def touch_terms(metric, postings, x, first, last, sums, touched):
                 metric.params,
                 np.int64(metric.params.shape[0]),
                 np.float64(x.data[t]),
-                postings.ids[a:b],
-                postings.values[a:b],
+                (postings.ids, a),
+                (postings.values, a),
                 b - a,
                 sums,
                 touched,
@@ -120,17 +122,21 @@ def touch_terms(metric, postings, x, first, last, sums, touched):
 
 
 @kernel
-def offer_untouched(metric, sums, skip, heap, size, radius):
+def offer_untouched(metric, ws, count, skip, heap, size, radius):
     """Add rows that share nothing with the query, all at the same distance, by their ids."""
     distance = np.float32(metric.worst)
-    if radius >= 0.0 and distance > radius:
-        return size
     capacity = heap.ids.shape[0]
-    for row in range(sums.shape[0]):
-        if size == capacity and (size == 0 or not farther(heap.distances[0], heap.ids[0], distance, row)):
+    if (radius >= 0.0 and distance > radius) or (size == capacity and heap.distances[0] < distance):
+        return size
+    for r in range(count):
+        ws.sums[np.uint64(ws.touched[r])] = 1.0
+    for row in range(ws.sums.shape[0]):
+        if size == capacity and not farther(heap.distances[0], heap.ids[0], distance, row):
             break
-        if sums[row] == 0.0 and row != skip:
+        if ws.sums[row] == 0.0 and row != skip:
             size = push(heap, size, distance, row, np.float64(distance))
+    for r in range(count):
+        ws.sums[np.uint64(ws.touched[r])] = 0.0
     return size
 
 
@@ -141,58 +147,72 @@ def scan_touched(metric, x, i, y, postings, ws, skip, heap, limit, radius):
     size = 0
     for begin in range(0, count, BLOCK):
         m = min(BLOCK, count - begin)
-        rows = ws.touched[begin : begin + m]
         for r in range(m):
-            ws.shared[r] = ws.sums[np.uint64(rows[r])]
-        finish_listed(metric, metric.finish, x, i, y, rows, m, ws.shared, ws.block, ws.out)
-        for r in range(m):
-            if ws.out[r] <= limit and rows[r] != skip:
-                size, limit = offer(
-                    metric, heap, size, limit, radius, refined(metric, x, i, y, rows[r], ws.out[r]), np.int64(rows[r])
-                )
-    size = offer_untouched(metric, ws.sums, skip, heap, size, radius)
-    for r in range(count):
-        ws.sums[np.uint64(ws.touched[r])] = 0.0
-    return size
+            row = np.uint64(ws.touched[begin + r])
+            ws.rows[r] = row
+            ws.shared[r] = ws.sums[row]
+            ws.sums[row] = 0.0
+        finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
+        for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
+            at = ws.listed[r]
+            row = np.int64(ws.rows[at])
+            if ws.out[at] <= limit and row != skip:
+                near = refined(metric, x, i, y, row, ws.out[at])
+                size, limit = offer(metric, heap, size, limit, radius, near, row)
+    return offer_untouched(metric, ws, count, skip, heap, size, radius)
 
 
-@kernel
+@folded
 def optimistic(metric, x, i, y, sums, rest, most, begin, m, ws):
     """Surrogates of rows [begin, begin + m) if the rest of their terms came out at its bound `most`."""
+    raised, first = ws.shared, np.uint64(begin)  # unsigned, so that LLVM makes vector instructions of it
     if most > 0.0:
         if metric.bound == BY_NORM:
-            for r in range(m):
-                ws.shared[r] = sums[begin + r] + most * rest[begin + r]
+            for r in range(np.uint64(m)):
+                raised[r] = sums[first + r] + most * rest[first + r]
         else:
-            for r in range(m):
-                ws.shared[r] = sums[begin + r] + min(most, np.float64(rest[begin + r]))
+            for r in range(np.uint64(m)):
+                raised[r] = sums[first + r] + min(most, np.float64(rest[first + r]))
     else:
-        for r in range(m):
-            ws.shared[r] = sums[begin + r]
+        for r in range(np.uint64(m)):
+            raised[r] = sums[first + r]
     ws.block[2 * BLOCK] = x.stats[0, i]
-    ws.block[2 * BLOCK + 1] = x.stats[1, i]
+    ws.block[2 * BLOCK + 1] = x.stats[-1, i]
     call(
         metric.finish,
         (
             metric.params,
             np.int64(metric.params.shape[0]),
-            ws.block[2 * BLOCK :],
-            y.stats[0, begin:],
+            (ws.block, np.int64(2 * BLOCK)),
+            (y.stats, np.int64(begin)),
             np.int64(y.stats.shape[1]),
-            ws.shared,
+            raised,
             ws.out,
             np.int64(m),
         ),
     )
 
 
-@kernel
-def count_near(out, m, limit):
-    """How many of the first `m` are within `limit` (compiled to vector compares)."""
+@folded
+def count_near(out, begin, end, limit):
+    """How many of ``out[begin:end]`` are within `limit` (compiled to vector compares)."""
     near = np.int32(0)
-    for r in range(m):
+    for r in range(np.uint64(begin), np.uint64(end)):
         near += np.int32(out[r] <= limit)
     return near
+
+
+@folded
+def list_near(out, m, limit, begin, listed):
+    """List the rows within `limit`, of the `m` from `begin` on; returns how many."""
+    near = np.uint64(0)
+    for first in range(0, m, STRIDE):
+        last = min(first + STRIDE, m)
+        if count_near(out, first, last, limit) > 0:
+            for r in range(np.uint64(first), np.uint64(last)):
+                listed[near] = np.uint64(begin) + r
+                near += np.uint64(out[r] <= limit)
+    return np.int64(near)
 
 
 @kernel
@@ -203,19 +223,19 @@ def count_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
-        near += count_near(ws.out, m, limit)
+        near += count_near(ws.out, 0, m, limit)
         if near > enough:
             break
     return near
 
 
 @kernel
-def verify(metric, x, i, y, partial, sums, stops, m, ws, skip, heap, size, limit, radius):
+def verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, radius):
     """Offer the `m` rows in `ws.rows` at their true distance.
 
-    `partial`: `sums` holds what their columns from `stops` on share with the query.
+    Their columns are read up to ``stops[row + shift]``; `partial`: what the later ones share stands in `sums`.
     """
-    measure(metric, x, i, ws.w, y, stops, ws.rows, m, ws.shared)
+    measure(metric, x, i, ws.w, y, stops, shift, ws.rows, m, ws.shared)
     if partial:
         for r in range(m):
             ws.shared[r] += sums[np.uint64(ws.rows[r])]
@@ -233,7 +253,7 @@ def verify(metric, x, i, y, partial, sums, stops, m, ws, skip, heap, size, limit
 
 
 @kernel
-def seed_limit(metric, x, i, y, partial, sums, stops, ws, skip, seeds, heap):
+def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, heap):
     """Find a surrogate that the k-th nearest row does not exceed, from rows that look near by their sums so far."""
     n = sums.shape[0]
     found = 0
@@ -241,12 +261,12 @@ def seed_limit(metric, x, i, y, partial, sums, stops, ws, skip, seeds, heap):
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
-        if count_near(ws.out, m, bar) > 0:
-            for r in range(m):
-                if ws.out[r] < bar and begin + r != skip:
-                    found = push(seeds, found, np.float32(ws.out[r]), begin + r, ws.out[r])
-                    if found == seeds.ids.shape[0]:
-                        bar = seeds.surrogates[0]
+        for r in range(list_near(ws.out, m, bar, begin, ws.listed)):
+            row = np.int64(ws.listed[r])
+            if ws.out[row - begin] < bar and row != skip:
+                found = push(seeds, found, np.float32(ws.out[row - begin]), row, ws.out[row - begin])
+                if found == seeds.ids.shape[0]:
+                    bar = seeds.surrogates[0]
     size = 0
     limit = np.inf
     scale = 0.0
@@ -255,13 +275,13 @@ def seed_limit(metric, x, i, y, partial, sums, stops, ws, skip, seeds, heap):
         for r in range(m):
             ws.rows[r] = np.uint32(seeds.ids[begin + r])
             scale = max(scale, abs(seeds.surrogates[begin + r]))
-        size, limit = verify(metric, x, i, y, partial, sums, stops, m, ws, skip, heap, size, limit, np.float32(-1))
+        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, np.float32(-1))
     # sums in another order differ in their last digits
     return (limit + 1e-12 * scale) if size == heap.ids.shape[0] else np.inf
 
 
 @kernel
-def collect(metric, x, i, y, partial, sums, rest, most, stops, ws, skip, heap, limit, radius):
+def collect(metric, x, i, y, partial, sums, rest, most, stops, shift, ws, skip, heap, limit, radius):
     """Verify every row that may be within `limit`."""
     n = sums.shape[0]
     size = 0
@@ -269,21 +289,15 @@ def collect(metric, x, i, y, partial, sums, rest, most, stops, ws, skip, heap, l
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
-        if count_near(ws.out, m, limit) == 0:
-            continue
-        near = 0
-        for r in range(m):  # the block's candidates, into the front of `touched`
-            ws.touched[near] = begin + r
-            near += np.int64(ws.out[r] <= limit)
-        for r in range(near):
-            ws.rows[waiting] = ws.touched[r]
+        for r in range(list_near(ws.out, m, limit, begin, ws.listed)):
+            ws.rows[waiting] = ws.listed[r]
             waiting += 1
             if waiting == BLOCK:
                 size, limit = verify(
-                    metric, x, i, y, partial, sums, stops, waiting, ws, skip, heap, size, limit, radius
+                    metric, x, i, y, partial, sums, stops, shift, waiting, ws, skip, heap, size, limit, radius
                 )
                 waiting = 0
-    return verify(metric, x, i, y, partial, sums, stops, waiting, ws, skip, heap, size, limit, radius)[0]
+    return verify(metric, x, i, y, partial, sums, stops, shift, waiting, ws, skip, heap, size, limit, radius)[0]
 
 
 @kernel
@@ -294,12 +308,11 @@ def scan_whole(metric, x, i, y, sums, ws, skip, heap, limit, radius):
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
-        if count_near(ws.out, m, limit) > 0:
-            for r in range(m):
-                row = begin + r
-                if ws.out[r] <= limit and row != skip:
-                    near = refined(metric, x, i, y, row, ws.out[r])
-                    size, limit = offer(metric, heap, size, limit, radius, near, row)
+        for r in range(list_near(ws.out, m, limit, begin, ws.listed)):
+            row = np.int64(ws.listed[r])
+            if ws.out[row - begin] <= limit and row != skip:
+                near = refined(metric, x, i, y, row, ws.out[row - begin])
+                size, limit = offer(metric, heap, size, limit, radius, near, row)
     return size
 
 
@@ -314,7 +327,7 @@ def tier_of_query(metric, postings, x, i, tier):
         t += 1
     if metric.bound == 0 or t == a:
         return t, 0.0, work
-    most = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), x.data[a:t], t - a))
+    most = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), (x.data, a), t - a))
     return t, (np.sqrt(most) if metric.bound == BY_NORM else most), work
 
 
@@ -322,10 +335,11 @@ def tier_of_query(metric, postings, x, i, tier):
 def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     """Answer a query that meets many rows, leaving out its commonest terms where that is cheaper."""
     a, b = x.indptr[i], x.indptr[i + 1]
+    n = ws.sums.shape[0]
     tier = postings.cuts.shape[0] - 1
     most = 0.0
     if tier > 0:
-        whole = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), x.data[a:b], b - a))
+        whole = call_float(metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), (x.data, a), b - a))
         whole = FIRST_SHARE * (np.sqrt(whole) if metric.bound == BY_NORM else whole)
         while tier > 0:
             end, most, work = tier_of_query(metric, postings, x, i, tier)
@@ -338,7 +352,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
         if radius < 0.0:
             limit = min(
                 limit,
-                seed_limit(metric, x, i, y, True, ws.sums, postings.ends[tier], ws, skip, seeds, heap),
+                seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap),
             )
         while work > 0:
             enough = work // VERIFY
@@ -351,7 +365,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
             end = further
     if work > 0:
         size = collect(
-            metric, x, i, y, True, ws.sums, postings.rest[tier], most, postings.ends[tier], ws, skip, heap, limit, radius
+            metric, x, i, y, True, ws.sums, postings.rest[tier], most, postings.ends, tier * n, ws, skip, heap, limit, radius
         )
     else:
         size = scan_whole(metric, x, i, y, ws.sums, ws, skip, heap, limit, radius)

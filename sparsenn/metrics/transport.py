@@ -4,6 +4,7 @@ Every row is divided by its sum. All of these see the order of the columns, or a
 """
 
 import math
+from collections import namedtuple
 
 import numpy as np
 
@@ -11,8 +12,10 @@ from sparsenn._jit import kernel
 from sparsenn.metrics.registry import REQUIRED, Metric, Parameter, check_cost, check_positive, register
 
 # Masses of the exact solver are whole multiples of 2⁻⁵⁰: its sums and differences are then exact, so
-# that it never looks for a place for a last 10⁻¹⁷, and ends.
+# that no last 10⁻¹⁷ is left without a place, and a flow of 0 is one.
 GRID = 2.0**50
+# An arc must save more than this share of the largest cost.
+ROUNDING = 1e-13
 # The scalings of Sinkhorn's iteration move into the potentials beyond this.
 HUGE = 1e50
 
@@ -121,13 +124,20 @@ def costs_between(p, columns1, columns2):
     return cost
 
 
+# The basis of the network simplex: a tree over sources (0 to n − 1), sinks (n to n + m − 1) and a root.
+# `flow` is that of a node's arc to its parent; arcs of sources point up, arcs of sinks down, so that no
+# direction need be kept. A source below the root sends it nothing. `first`, `after` and `before` link
+# the children of a node. The cost of an arc of the tree is potential(sink) − potential(source).
+Tree = namedtuple("Tree", "n up first after before flow potential")
+
+
 @kernel
 def to_grid(mass):
-    """Round masses to multiples of 1/GRID that still sum to 1, in place; in units of 1/GRID."""
+    """Round masses to multiples of 1/GRID above 0 that still sum to 1, in place; in units of 1/GRID."""
     most = 0
     rest = GRID
     for t in range(mass.shape[0]):
-        mass[t] = math.floor(mass[t] * GRID + 0.5)
+        mass[t] = max(math.floor(mass[t] * GRID + 0.5), 1.0)
         rest -= mass[t]
         if mass[t] > mass[most]:
             most = t
@@ -135,112 +145,183 @@ def to_grid(mass):
 
 
 @kernel
-def start(cost, supply, demand, flow, u, v):
-    """Set potentials u_i + v_j ≤ cost_ij, and send what can go where they are equal."""
+def hang(tree, node, parent, flow):
+    """Make `node` the first child of `parent`."""
+    tree.up[node] = parent
+    tree.flow[node] = flow
+    tree.before[node] = -1
+    tree.after[node] = tree.first[parent]
+    if tree.first[parent] >= 0:
+        tree.before[tree.first[parent]] = node
+    tree.first[parent] = node
+
+
+@kernel
+def unhang(tree, node):
+    """Take `node` from its parent."""
+    if tree.before[node] >= 0:
+        tree.after[tree.before[node]] = tree.after[node]
+    else:
+        tree.first[tree.up[node]] = tree.after[node]
+    if tree.after[node] >= 0:
+        tree.before[tree.after[node]] = tree.before[node]
+
+
+@kernel
+def shift(tree, top, change):
+    """Add `change` to the potentials of `top` and all below."""
+    node = top
+    while True:
+        tree.potential[node] += change
+        if tree.first[node] >= 0:
+            node = tree.first[node]
+            continue
+        while node != top and tree.after[node] < 0:
+            node = tree.up[node]
+        if node == top:
+            return
+        node = tree.after[node]
+
+
+@kernel
+def nearest_sink(costs, potentials):
+    """Sink j of the least costs_j − potentials_j."""
+    best = math.inf
+    sink = 0
+    for j in range(costs.shape[0]):
+        d = costs[j] - potentials[j]
+        if d < best:
+            best = d
+            sink = j
+    return sink
+
+
+@kernel
+def fill(tree, source, sink, rest, order, done):
+    """Send what source and sink have left; the one with nothing left goes below the other.
+
+    Where both are done, the source goes below the root. Then arcs without flow point to the root:
+    the tree is strongly feasible (Cunningham 1976), and stays so by the choice of the leaving arc.
+    """
+    amount = min(rest[source], rest[sink])
+    rest[source] -= amount
+    rest[sink] -= amount
+    child, parent = (sink, source) if rest[sink] == 0.0 else (source, sink)
+    hang(tree, child, parent, amount)
+    order[done] = child
+    done += 1
+    if rest[parent] == 0.0:
+        hang(tree, source, rest.shape[0], 0.0)
+        order[done] = source
+        done += 1
+    return done
+
+
+@kernel
+def first_tree(tree, cost, rest, order):
+    """Plant a tree: each source sends to the sink of the least regret, then to the nearest ones left."""
     n, m = cost.shape
-    v[:] = cost[0]
+    regret = np.empty(m)
+    regret[:] = cost[0]
     for i in range(1, n):
         for j in range(m):
-            v[j] = min(v[j], cost[i, j])
+            regret[j] = min(regret[j], cost[i, j])
+    done = 0
     for i in range(n):
-        u[i] = math.inf
-        for j in range(m):
-            u[i] = min(u[i], cost[i, j] - v[j])
-        for j in range(m):
-            if cost[i, j] - v[j] == u[i] and demand[j] > 0.0:
-                amount = min(supply[i], demand[j])
-                flow[j, i] = amount
-                supply[i] -= amount
-                demand[j] -= amount
-
-
-@kernel
-def augment(source, sink, flow, parent, via, supply, demand):
-    """Send what the path from `source` to `sink` can take; tell whether that emptied an arc of it."""
-    amount = min(supply[source], demand[sink])
-    j = sink
-    while parent[j] != source:
-        back = via[parent[j]]
-        amount = min(amount, flow[back, parent[j]])
-        j = back
-    emptied = False
-    j = sink
-    while parent[j] != source:
-        back = via[parent[j]]
-        flow[j, parent[j]] += amount
-        flow[back, parent[j]] -= amount
-        emptied |= flow[back, parent[j]] == 0.0
-        j = back
-    flow[j, source] += amount
-    supply[source] -= amount
-    demand[sink] -= amount
-    return emptied
-
-
-@kernel
-def ship(source, cost, supply, demand, flow, u, v, distance, parent, reach, via, open_sinks):
-    """Send mass of `source` along shortest paths (Dijkstra on reduced costs), then mend the potentials.
-
-    The search goes on behind a sink that is filled: its paths stay shortest, until one of their arcs
-    that carried flow backwards is empty. `open_sinks` lists the sinks not yet settled, those
-    behind are settled; via[i] is the sink that source i was reached from.
-    """
-    n, m = cost.shape
-    via[:] = -1
-    reach[source] = 0.0
-    via[source] = m
+        j = nearest_sink(cost[i], regret)
+        if rest[n + j] > 0.0:
+            done = fill(tree, i, n + j, rest, order, done)
     for j in range(m):
-        distance[j] = cost[source, j] - u[source] - v[j]
-        parent[j] = source
-        open_sinks[j] = j
-    n_open = m
-    length = 0.0
+        if rest[n + j] == 0.0:
+            regret[j] = -math.inf
+    for i in range(n):
+        while rest[i] > 0.0:
+            j = nearest_sink(cost[i], regret)
+            done = fill(tree, i, n + j, rest, order, done)
+            if rest[n + j] == 0.0:
+                regret[j] = -math.inf
+    for k in range(n + m - 1, -1, -1):
+        node = order[k]
+        parent = tree.up[node]
+        if parent == n + m:
+            tree.potential[node] = 0.0
+        elif node < n:
+            tree.potential[node] = tree.potential[parent] - cost[node, parent - n]
+        else:
+            tree.potential[node] = tree.potential[parent] + cost[parent, node - n]
+
+
+@kernel
+def pivot(tree, source, sink, reduced, seen, stamp):
+    """Bring the arc from source to sink into the tree; of the arcs that lose flow, the last to block leaves."""
+    n, up, flow = tree.n, tree.up, tree.flow
+    node = source
+    while node >= 0:
+        seen[node] = stamp
+        node = up[node]
+    join = sink
+    while seen[join] != stamp:
+        join = up[join]
+    amount = math.inf
+    leaving = -1
+    node = source
+    while node != join:
+        if node < n and flow[node] < amount:
+            amount, leaving = flow[node], node
+        node = up[node]
+    below, above, change = source, sink, -reduced
+    node = sink
+    while node != join:
+        if node >= n and flow[node] <= amount:
+            amount, leaving = flow[node], node
+            below, above, change = sink, source, reduced
+        node = up[node]
+    for end, losing in ((source, True), (sink, False)):
+        node = end
+        while node != join:
+            flow[node] += -amount if (node < n) == losing else amount
+            node = up[node]
+    # Turn round the path from the new arc down to the leaving one.
+    node, parent, carried = below, above, amount
     while True:
-        best = 0
-        for t in range(1, n_open):
-            if distance[open_sinks[t]] < distance[open_sinks[best]]:
-                best = t
-        sink = open_sinks[best]
-        n_open -= 1
-        open_sinks[best] = open_sinks[n_open]
-        open_sinks[n_open] = sink
-        length = distance[sink]
-        if demand[sink] > 0.0:
-            emptied = augment(source, sink, flow, parent, via, supply, demand)
-            if emptied or supply[source] == 0.0:
-                break
-        for i in range(n):
-            if flow[sink, i] > 0.0 and via[i] < 0:
-                via[i] = sink
-                reach[i] = length
-                for t in range(n_open):
-                    j = open_sinks[t]
-                    d = length + (cost[i, j] - u[i] - v[j])
-                    if d < distance[j]:
-                        distance[j] = d
-                        parent[j] = i
-    for t in range(n_open, m):
-        v[open_sinks[t]] += distance[open_sinks[t]] - length
-    for i in range(n):
-        if via[i] >= 0:
-            u[i] += length - reach[i]
+        next_node, next_carried = up[node], flow[node]
+        unhang(tree, node)
+        hang(tree, node, parent, carried)
+        if node == leaving:
+            break
+        node, parent, carried = next_node, node, next_carried
+    shift(tree, below, change)
 
 
 @kernel
-def solve(cost, supply, demand):
-    """Least Σ flow · cost, by successive shortest paths with potentials; empties `supply` and `demand`."""
+def cheapest(cost, rest):
+    """Least Σ flow · cost from n sources to m sinks of masses `rest`, by the network simplex method."""
     n, m = cost.shape
-    flow = np.zeros((m, n))
-    u, v, distance, reach = np.empty(n), np.empty(m), np.empty(m), np.empty(n)
-    parent, via, open_sinks = np.empty(m, np.int64), np.empty(n, np.int64), np.empty(m, np.int64)
-    start(cost, supply, demand, flow, u, v)
+    links = np.full((6, n + m + 1), -1)
+    tree = Tree(n, links[0], links[1], links[2], links[3], np.empty(n + m + 1), np.empty(n + m + 1))
+    first_tree(tree, cost, rest, links[4])
+    seen = links[5]
+    most = 0.0
     for i in range(n):
-        while supply[i] > 0.0:
-            ship(i, cost, supply, demand, flow, u, v, distance, parent, reach, via, open_sinks)
+        for j in range(m):
+            most = max(most, cost[i, j])
+    u, v = tree.potential[:n], tree.potential[n : n + m]
+    n_pivots = idle = i = 0
+    while idle < n:  # until no source in turn has an arc that would save something
+        j = nearest_sink(cost[i], v)
+        reduced = cost[i, j] - v[j] + u[i]
+        if reduced < -ROUNDING * most:
+            pivot(tree, i, n + j, reduced, seen, n_pivots)
+            n_pivots += 1
+            idle = 0
+        else:
+            idle += 1
+        i = i + 1 if i + 1 < n else 0
     work = 0.0
-    for j in range(m):
-        for i in range(n):
-            work += flow[j, i] * cost[i, j]
+    for node in range(n + m):
+        parent = tree.up[node]
+        if parent < n + m:
+            work += tree.flow[node] * (cost[node, parent - n] if node < n else cost[parent, node - n])
     return work
 
 
@@ -252,15 +333,9 @@ def kantorovich(p, ind1, val1, ind2, val2):
         n = np.int64(p[0])
         return 0.0 if mass1.shape[0] == mass2.shape[0] else p[1 + n * n]
     cost = costs_between(p, columns1, columns2)
-    if mass1.shape[0] == 1 or mass2.shape[0] == 1:  # there is one plan
-        work = 0.0
-        for i in range(mass1.shape[0]):
-            for j in range(mass2.shape[0]):
-                work += mass1[i] * mass2[j] * cost[i, j]
-        return work
     to_grid(mass1)
     to_grid(mass2)
-    return solve(cost, mass1, mass2) / GRID
+    return cheapest(cost, np.concatenate((mass1, mass2))) / GRID
 
 
 @kernel
@@ -462,7 +537,7 @@ register(
         name="kantorovich",
         formula="min Σ plan · cost, over plans with margins x/Σx and y/Σy",
         aliases=("wasserstein",),
-        source="exact, by successive shortest paths (Edmonds and Karp 1972)",
+        source="exact: network simplex with strongly feasible trees (Cunningham 1976)",
         parameters={"cost": _COST},
         pair=kantorovich,
         pack=_pack_cost("kantorovich"),
