@@ -12,12 +12,13 @@ from sparsenn.distance import BLOCK, corrected, evaluate, measure, scatter, unsc
 from sparsenn.heap import Heap, make_heap
 from sparsenn.termwise import (
     append_found,
-    collect,
+    list_candidates,
     make_found,
     make_workspace,
     offer,
     seed_limit,
     store_sorted,
+    verify_listed,
 )
 
 TILE = 2**17  # values of a tile of rows: half of a 1 MiB second cache
@@ -116,6 +117,14 @@ def distances_blockwise(metric, x, y, n_features, start, stop, out):
         unscatter(x, i, ws.w)
 
 
+@kernel
+def verify_products(metric, x, i, y, products, norms, most, ws, skip, heap, limit, radius):
+    """Measure again every row that may be within `limit`, given the products' error."""
+    n = products.shape[0]
+    found = list_candidates(metric, x, i, y, products, norms, most, limit, n, ws)
+    return verify_listed(metric, x, i, y, False, products, y.indptr, 1, found, ws, skip, heap, limit, radius)
+
+
 @entry
 def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, indices, distances):
     """The k nearest rows, from float32 inner products of the rows from `start` on with all of `y`.
@@ -130,9 +139,7 @@ def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, 
         skip = i if skip_self else -1
         most = error * norm_of(x, i)
         limit = seed_limit(metric, x, i, y, False, products[c], y.indptr, 1, ws, skip, seeds, heap)
-        size = collect(
-            metric, x, i, y, False, products[c], norms, most, y.indptr, 1, ws, skip, heap, limit, np.float32(-1)
-        )
+        size = verify_products(metric, x, i, y, products[c], norms, most, ws, skip, heap, limit, np.float32(-1))
         store_sorted(heap, size, indices[i], distances[i])
 
 
@@ -147,9 +154,7 @@ def within_products(metric, x, y, products, norms, error, start, skip_self, limi
         i = start + c
         skip = i if skip_self else -1
         most = error * norm_of(x, i)
-        size = collect(
-            metric, x, i, y, False, products[c], norms, most, y.indptr, 1, ws, skip, heap, limit, radius
-        )
+        size = verify_products(metric, x, i, y, products[c], norms, most, ws, skip, heap, limit, radius)
         found = append_found(found, c, heap, size)
     return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import entry
+from sparsenn._jit import entry, kernel
 
 MOST_COLUMNS = 2**31 - 1
 MOST_ROWS = 2**31 - 1
@@ -235,7 +235,25 @@ def _canonical(indptr: Any, indices: Any, original: Any) -> tuple[Any, Any, Any]
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns, narrow
 
 
-@entry
+@kernel
+def shell_sort(values):
+    """Sort int64 in place (Knuth's gaps). Quicker than numba's sort up to thousands, and compiles in a tenth."""
+    n = values.shape[0]
+    gap = 1
+    while gap < n // 3:
+        gap = 3 * gap + 1
+    while gap > 0:
+        for i in range(gap, n):
+            v = values[i]
+            j = i
+            while j >= gap and values[j - gap] > v:
+                values[j] = values[j - gap]
+                j -= gap
+            values[j] = v
+        gap //= 3
+
+
+@kernel
 def sort_columns(columns, order):
     """Sort column numbers; `order` gets their old places, and is the work space (int64)."""
     n = columns.shape[0]
@@ -244,7 +262,7 @@ def sort_columns(columns, order):
         order[t] = (np.int64(columns[t]) << 32) | t
         rising = rising and (t == 0 or order[t] > order[t - 1])
     if not rising:
-        order.sort()
+        shell_sort(order)
     for t in range(n):
         columns[t] = order[t] >> 32
         order[t] &= 0xFFFFFFFF

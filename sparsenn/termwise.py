@@ -58,6 +58,13 @@ def make_workspace(n, n_features):
     )
 
 
+@kernel
+def clear(sums):
+    """Set to 0 (a slice assignment would compile numba's broadcasting and its messages)."""
+    for r in range(np.uint64(sums.shape[0])):
+        sums[r] = 0.0
+
+
 @folded
 def loosened(limit):
     """Surrogate above which no row can be as near as `limit` once both are distances."""
@@ -75,7 +82,8 @@ def offer(metric, heap, size, limit, radius, surrogate, row):
         return size, limit
     size = push(heap, size, distance, row, surrogate)
     if radius < 0.0 and size == heap.ids.shape[0]:
-        limit = min(limit, loosened(heap.surrogates[0]))
+        bar = loosened(heap.surrogates[0])
+        limit = bar if bar < limit else limit
     return size, limit
 
 
@@ -216,17 +224,20 @@ def list_near(out, m, limit, begin, listed):
 
 
 @kernel
-def count_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
-    """Rows that may still be within `limit`; stops counting at `enough`."""
+def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
+    """List in `ws.touched` the rows that may still be within `limit`; gives up beyond `enough`."""
     n = sums.shape[0]
-    near = 0
+    found = 0
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
-        near += count_near(ws.out, 0, m, limit)
-        if near > enough:
+        near = list_near(ws.out, m, limit, begin, ws.listed)
+        for r in range(near):
+            ws.touched[found + r] = ws.listed[r]
+        found += near
+        if found > enough:
             break
-    return near
+    return found
 
 
 @kernel
@@ -240,7 +251,8 @@ def verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size
         for r in range(m):
             ws.shared[r] += sums[np.uint64(ws.rows[r])]
     if metric.settle == 0:
-        ws.out[:m] = ws.shared[:m]
+        for r in range(m):
+            ws.out[r] = ws.shared[r]
     else:
         finish_listed(
             metric, metric.finish if partial else metric.settle, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out
@@ -281,23 +293,15 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
 
 
 @kernel
-def collect(metric, x, i, y, partial, sums, rest, most, stops, shift, ws, skip, heap, limit, radius):
-    """Verify every row that may be within `limit`."""
-    n = sums.shape[0]
+def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip, heap, limit, radius):
+    """Offer the first `found` rows of `ws.touched` at their true distance; returns the size of the result."""
     size = 0
-    waiting = 0
-    for begin in range(0, n, BLOCK):
-        m = min(BLOCK, n - begin)
-        optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
-        for r in range(list_near(ws.out, m, limit, begin, ws.listed)):
-            ws.rows[waiting] = ws.listed[r]
-            waiting += 1
-            if waiting == BLOCK:
-                size, limit = verify(
-                    metric, x, i, y, partial, sums, stops, shift, waiting, ws, skip, heap, size, limit, radius
-                )
-                waiting = 0
-    return verify(metric, x, i, y, partial, sums, stops, shift, waiting, ws, skip, heap, size, limit, radius)[0]
+    for begin in range(0, found, BLOCK):
+        m = min(BLOCK, found - begin)
+        for r in range(m):
+            ws.rows[r] = ws.touched[begin + r]
+        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, radius)
+    return size
 
 
 @kernel
@@ -348,28 +352,26 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
             tier -= 1
     end, most, work = tier_of_query(metric, postings, x, i, tier)
     sum_terms(metric, postings, x, end, b, ws.sums)
+    found = 0
     if work > 0:
         if radius < 0.0:
-            limit = min(
-                limit,
-                seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap),
-            )
+            limit = seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap)
         while work > 0:
             enough = work // VERIFY
-            rest = postings.rest[tier]
-            if count_candidates(metric, x, i, y, ws.sums, rest, most, limit, enough, ws) <= enough:
+            found = list_candidates(metric, x, i, y, ws.sums, postings.rest[tier], most, limit, enough, ws)
+            if found <= enough:
                 break
             tier -= 1
             further, most, work = tier_of_query(metric, postings, x, i, tier)
             sum_terms(metric, postings, x, further, end, ws.sums)
             end = further
     if work > 0:
-        size = collect(
-            metric, x, i, y, True, ws.sums, postings.rest[tier], most, postings.ends, tier * n, ws, skip, heap, limit, radius
+        size = verify_listed(
+            metric, x, i, y, True, ws.sums, postings.ends, tier * n, found, ws, skip, heap, limit, radius
         )
     else:
         size = scan_whole(metric, x, i, y, ws.sums, ws, skip, heap, limit, radius)
-    ws.sums[:] = 0.0
+    clear(ws.sums)
     return size
 
 
@@ -447,8 +449,9 @@ def store_sorted(heap, size, indices, distances):
     for r in range(size):
         indices[r] = heap.ids[r]
         distances[r] = heap.distances[r] + np.float32(0)  # no negative zero
-    indices[size:] = -1
-    distances[size:] = np.inf
+    for r in range(size, indices.shape[0]):
+        indices[r] = -1
+        distances[r] = np.inf
 
 
 @entry
@@ -464,4 +467,4 @@ def distances_termwise(metric, x, y, postings, start, stop, out):
             for r in range(m):
                 near = refined(metric, x, i, y, begin + r, ws.out[r])
                 out[i, begin + r] = corrected(metric, near) + np.float32(0)
-        ws.sums[:] = 0.0
+        clear(ws.sums)

@@ -16,6 +16,8 @@ from sparsenn.metrics.registry import REQUIRED, Metric, Parameter, check_cost, c
 GRID = 2.0**50
 # An arc must save more than this share of the largest cost.
 ROUNDING = 1e-13
+# Sinkhorn's iteration starts from exact transport if the regularization is under this share of the largest cost.
+EXACT_BELOW = 0.05
 # The scalings of Sinkhorn's iteration move into the potentials beyond this.
 HUGE = 1e50
 
@@ -53,7 +55,7 @@ def wasserstein_1d(p, ind1, val1, ind2, val2):
 
 
 def circular_wasserstein(p, ind1, val1, ind2, val2):
-    """min_c Σ_t |CDF_x(t) − CDF_y(t) − c|: c is a weighted median (Rabin, Delon and Gousseau 2011)."""
+    """Σ_t |CDF_x(t) − CDF_y(t) − c|, the least over c, which is a weighted median (Rabin, Delon and Gousseau 2011)."""
     mass1, mass2 = total(val1), total(val2)
     if mass1 == 0.0 or mass2 == 0.0:
         return 0.0 if mass1 == mass2 else math.floor(p[0] / 2.0)
@@ -83,7 +85,7 @@ def circular_wasserstein(p, ind1, val1, ind2, val2):
 
 @kernel
 def spread(levels, widths, whole):
-    """min_c Σ widths · |levels − c|, where the widths sum to `whole`."""
+    """Σ widths · |levels − c|, the least over c, where the widths sum to `whole`."""
     order = np.argsort(levels)
     passed = 0.0
     median = 0.0
@@ -132,16 +134,16 @@ Tree = namedtuple("Tree", "n up first after before flow potential")
 
 
 @kernel
-def to_grid(mass):
-    """Round masses to multiples of 1/GRID above 0 that still sum to 1, in place; in units of 1/GRID."""
+def to_grid(mass, out):
+    """Round masses to multiples of 1/GRID, above 0, that still sum to 1; in units of 1/GRID."""
     most = 0
     rest = GRID
     for t in range(mass.shape[0]):
-        mass[t] = max(math.floor(mass[t] * GRID + 0.5), 1.0)
-        rest -= mass[t]
-        if mass[t] > mass[most]:
+        out[t] = max(math.floor(mass[t] * GRID + 0.5), 1.0)
+        rest -= out[t]
+        if out[t] > out[most]:
             most = t
-    mass[most] += rest
+    out[most] += rest
 
 
 @kernel
@@ -184,12 +186,12 @@ def shift(tree, top, change):
 
 
 @kernel
-def nearest_sink(costs, potentials):
-    """Sink j of the least costs_j − potentials_j."""
+def nearest_sink(cost, i, potentials):
+    """Sink j of the least cost_ij − potentials_j."""
     best = math.inf
     sink = 0
-    for j in range(costs.shape[0]):
-        d = costs[j] - potentials[j]
+    for j in range(cost.shape[1]):
+        d = cost[i, j] - potentials[j]
         if d < best:
             best = d
             sink = j
@@ -221,14 +223,13 @@ def fill(tree, source, sink, rest, order, done):
 def first_tree(tree, cost, rest, order):
     """Plant a tree: each source sends to the sink of the least regret, then to the nearest ones left."""
     n, m = cost.shape
-    regret = np.empty(m)
-    regret[:] = cost[0]
-    for i in range(1, n):
+    regret = np.full(m, math.inf)
+    for i in range(n):
         for j in range(m):
             regret[j] = min(regret[j], cost[i, j])
     done = 0
     for i in range(n):
-        j = nearest_sink(cost[i], regret)
+        j = nearest_sink(cost, i, regret)
         if rest[n + j] > 0.0:
             done = fill(tree, i, n + j, rest, order, done)
     for j in range(m):
@@ -236,10 +237,16 @@ def first_tree(tree, cost, rest, order):
             regret[j] = -math.inf
     for i in range(n):
         while rest[i] > 0.0:
-            j = nearest_sink(cost[i], regret)
+            j = nearest_sink(cost, i, regret)
             done = fill(tree, i, n + j, rest, order, done)
             if rest[n + j] == 0.0:
                 regret[j] = -math.inf
+
+
+@kernel
+def price(tree, cost, order):
+    """Set the potentials that the arcs of a new tree ask for, parents first."""
+    n, m = cost.shape
     for k in range(n + m - 1, -1, -1):
         node = order[k]
         parent = tree.up[node]
@@ -252,16 +259,21 @@ def first_tree(tree, cost, rest, order):
 
 
 @kernel
+def meeting(up, source, sink, seen, stamp):
+    """First node above both."""
+    while source >= 0:
+        seen[source] = stamp
+        source = up[source]
+    while seen[sink] != stamp:
+        sink = up[sink]
+    return sink
+
+
+@kernel
 def pivot(tree, source, sink, reduced, seen, stamp):
     """Bring the arc from source to sink into the tree; of the arcs that lose flow, the last to block leaves."""
     n, up, flow = tree.n, tree.up, tree.flow
-    node = source
-    while node >= 0:
-        seen[node] = stamp
-        node = up[node]
-    join = sink
-    while seen[join] != stamp:
-        join = up[join]
+    join = meeting(up, source, sink, seen, stamp)
     amount = math.inf
     leaving = -1
     node = source
@@ -294,13 +306,17 @@ def pivot(tree, source, sink, reduced, seen, stamp):
 
 
 @kernel
-def cheapest(cost, rest):
-    """Least Σ flow · cost from n sources to m sinks of masses `rest`, by the network simplex method."""
+def optimal_tree(cost, mass1, mass2):
+    """Tree of the cheapest flows between two distributions, by the network simplex method."""
     n, m = cost.shape
+    rest = np.empty(n + m)
+    to_grid(mass1, rest[:n])
+    to_grid(mass2, rest[n:])
     links = np.full((6, n + m + 1), -1)
     tree = Tree(n, links[0], links[1], links[2], links[3], np.empty(n + m + 1), np.empty(n + m + 1))
-    first_tree(tree, cost, rest, links[4])
-    seen = links[5]
+    order, seen = links[4], links[5]
+    first_tree(tree, cost, rest, order)
+    price(tree, cost, order)
     most = 0.0
     for i in range(n):
         for j in range(m):
@@ -308,7 +324,7 @@ def cheapest(cost, rest):
     u, v = tree.potential[:n], tree.potential[n : n + m]
     n_pivots = idle = i = 0
     while idle < n:  # until no source in turn has an arc that would save something
-        j = nearest_sink(cost[i], v)
+        j = nearest_sink(cost, i, v)
         reduced = cost[i, j] - v[j] + u[i]
         if reduced < -ROUNDING * most:
             pivot(tree, i, n + j, reduced, seen, n_pivots)
@@ -317,25 +333,25 @@ def cheapest(cost, rest):
         else:
             idle += 1
         i = i + 1 if i + 1 < n else 0
-    work = 0.0
-    for node in range(n + m):
-        parent = tree.up[node]
-        if parent < n + m:
-            work += tree.flow[node] * (cost[node, parent - n] if node < n else cost[parent, node - n])
-    return work
+    return tree
 
 
 def kantorovich(p, ind1, val1, ind2, val2):
-    """min Σ plan · cost over plans whose margins are the two rows."""
+    """Σ plan · cost, the least over plans whose margins are the two rows."""
     columns1, mass1 = support(ind1, val1)
     columns2, mass2 = support(ind2, val2)
     if mass1.shape[0] == 0 or mass2.shape[0] == 0:
         n = np.int64(p[0])
         return 0.0 if mass1.shape[0] == mass2.shape[0] else p[1 + n * n]
     cost = costs_between(p, columns1, columns2)
-    to_grid(mass1)
-    to_grid(mass2)
-    return cheapest(cost, np.concatenate((mass1, mass2))) / GRID
+    tree = optimal_tree(cost, mass1, mass2)
+    n, root = tree.n, cost.shape[0] + cost.shape[1]
+    work = 0.0
+    for node in range(root):
+        parent = tree.up[node]
+        if parent < root:
+            work += tree.flow[node] * (cost[node, parent - n] if node < n else cost[parent, node - n])
+    return work / GRID
 
 
 @kernel
@@ -371,7 +387,7 @@ def weighted_sum(weights, rows, out):
 
 @kernel
 def rescale(mass, sums, factors):
-    """factors = mass / sums; False, and nothing done, if that leaves the range of safe numbers."""
+    """Set factors to mass / sums; False, and nothing done, if that leaves the range of safe numbers."""
     for i in range(mass.shape[0]):
         if not (mass[i] < HUGE * sums[i] and sums[i] < HUGE * mass[i]):
             return False
@@ -393,29 +409,80 @@ def absorb(cost, f, g, u, v, mass1, mass2, regularization, plan, transposed):
 
 
 @kernel
-def entropic_plan(cost, mass1, mass2, regularization, max_iter, tolerance):
-    """Plan of Sinkhorn's iteration; its columns sum to `mass2`, its rows to `mass1` within the tolerance.
+def cut(plan, mass, missing):
+    """Scale the rows of a plan down to their mass; note what they then miss."""
+    for i in range(plan.shape[0]):
+        s = 0.0
+        for j in range(plan.shape[1]):
+            s += plan[i, j]
+        missing[i] = max(mass[i] - s, 0.0)
+        if s > mass[i]:
+            for j in range(plan.shape[1]):
+                plan[i, j] *= mass[i] / s
 
-    Scalings of a kernel, which are moved into potentials before they overflow (Schmitzer 2019,
-    Stabilized sparse scaling algorithms, section 3.1). It starts from potentials that leave a 1 in each
-    row and each column of the kernel, however small the regularization.
+
+@kernel
+def mend(plan, mass1, mass2):
+    """Give a plan its margins: cut what is too much, spread what is missing (Altschuler et al. 2017, algorithm 2)."""
+    missing1, missing2 = np.empty(mass1.shape[0]), np.empty(mass2.shape[0])
+    cut(plan, mass1, missing1)
+    cut(plan.T, mass2, missing2)
+    cut(plan, mass1, missing1)
+    missing = total(missing1)
+    if missing > 0.0:
+        for i in range(plan.shape[0]):
+            for j in range(plan.shape[1]):
+                plan[i, j] += missing1[i] / missing * missing2[j]
+
+
+@kernel
+def first_potentials(cost, mass1, mass2, regularization, f, g):
+    """Choose potentials that leave a 1 in each row and each column of the kernel.
+
+    Where the entropy weighs little, these are the prices of exact transport, next to which Sinkhorn's
+    iteration ends; from elsewhere it would need in the order of max(cost) / regularization rounds.
+    """
+    n, m = cost.shape
+    most = 0.0
+    f[:] = math.inf
+    g[:] = math.inf
+    for i in range(n):
+        for j in range(m):
+            f[i] = min(f[i], cost[i, j])
+            most = max(most, cost[i, j])
+    for i in range(n):
+        for j in range(m):
+            g[j] = min(g[j], cost[i, j] - f[i])
+    if regularization < EXACT_BELOW * most:
+        tree = optimal_tree(cost, mass1, mass2)
+        for i in range(n):
+            f[i] = -tree.potential[i]
+        for j in range(m):
+            g[j] = tree.potential[n + j]
+
+
+@kernel
+def entropic_plan(cost, mass1, mass2, regularization, max_iter, tolerance):
+    """Plan of Sinkhorn's iteration: margins within the tolerance, or mended if `max_iter` came first.
+
+    Scalings of a kernel, moved into the potentials before they overflow (Schmitzer 2019, Stabilized
+    sparse scaling algorithms, section 3.1).
     """
     n, m = cost.shape
     f, g, u, v = np.empty(n), np.empty(m), np.ones(n), np.ones(m)
     sums1, sums2, plan, transposed = np.empty(n), np.empty(m), np.empty((n, m)), np.empty((m, n))
-    for i in range(n):
-        f[i] = cost[i].min()
-    for j in range(m):
-        g[j] = (cost[:, j] - f).min()
+    first_potentials(cost, mass1, mass2, regularization, f, g)
     gibbs(cost, f, g, regularization, plan, transposed)
-    for iteration in range(max_iter):
+    converged = False
+    for iteration in range(max_iter + 1):
         weighted_sum(v, transposed, sums1)
-        if iteration > 0:
+        if iteration > 0:  # the columns are exact, the rows not yet
             error = 0.0
             for i in range(n):
                 error += abs(u[i] * sums1[i] - mass1[i])
-            if error <= tolerance:
-                break
+            converged = error <= tolerance
+        if converged or iteration == max_iter:
+            break
         if rescale(mass1, sums1, u):
             weighted_sum(u, plan, sums2)
             if rescale(mass2, sums2, v):
@@ -424,6 +491,8 @@ def entropic_plan(cost, mass1, mass2, regularization, max_iter, tolerance):
     for i in range(n):
         for j in range(m):
             plan[i, j] *= u[i] * v[j]
+    if not converged:
+        mend(plan, mass1, mass2)
     return plan
 
 
@@ -436,7 +505,11 @@ def sinkhorn(p, ind1, val1, ind2, val2):
         return 0.0 if mass1.shape[0] == mass2.shape[0] else options[0]
     cost = costs_between(p, columns1, columns2)
     plan = entropic_plan(cost, mass1, mass2, options[1], np.int64(options[2]), options[3])
-    return (plan * cost).sum()
+    work = 0.0
+    for i in range(cost.shape[0]):
+        for j in range(cost.shape[1]):
+            work += plan[i, j] * cost[i, j]
+    return work
 
 
 def _check_count(value):

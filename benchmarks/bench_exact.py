@@ -1,0 +1,261 @@
+"""Exact search, side by side with what people use now.
+
+python benchmarks/bench_exact.py [--only newsgroups,retail] [--quick] [--write]
+
+Text (cosine): the exact 15-neighbour graph and single-thread queries against sparse_dot_topn and
+SINDI, and the memory of the graph. Sets: queries against a scipy matrix product. Dense rows: queries
+against scikit-learn. Every system's answers are judged by distances computed from the original rows.
+"""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import common
+import datasets
+import judge
+import numpy as np
+import peers
+import scipy.sparse as sp
+from common import Line
+
+import sparsenn as sn
+
+GRAPH_K, K = 15, 10
+SAMPLE = 500  # rows of a graph whose neighbours are checked
+PARTS = ["newsgroups", "imdb", "wordnet", "gowalla", "retail", "mnist"]
+# Targets: ours / theirs, at most: graph, queries against sparse_dot_topn, queries against SINDI.
+TARGETS = {"newsgroups": (0.5, 0.33, 0.4), "imdb": (0.4, None, None), "wordnet": (0.6, 0.6, None)}
+MEMORY_TARGET = 2.5  # peak above the input / (input + result)
+TIMES_SCIPY = 5
+WHEELS = (
+    "sparse_dot_topn and pyvsag are their published wheels, not compiled for this machine, as numba's code is. "
+    "Recall is tie-aware and computed from the original rows."
+)
+
+
+def graph_recall(ids, rows):
+    """Recall of a graph on sampled rows; a row is not its own neighbour."""
+    sample = np.sort(np.random.default_rng(0).permutation(len(ids))[:SAMPLE])
+    truth = judge.cosine_truth(rows[sample], rows)
+
+    def without_self(a, b):
+        distances = truth(a, b)
+        distances[np.arange(b - a), sample[a:b]] = np.inf
+        return distances
+
+    return judge.recall(ids[sample], without_self, worst=1.0)
+
+
+def text_graph(name, data):
+    """Time the exact graph, 2 threads, from the user's CSR."""
+    topn = common.peer("sparse_dot_topn")
+    systems = {"sparsenn": lambda: sn.Index("cosine", n_neighbors=GRAPH_K, n_jobs=2).fit(data.rows).neighbor_graph}
+    if topn:
+        systems["sparse_dot_topn"] = lambda: topn.sp_matmul_topn(
+            data.rows, data.rows.T.tocsr(), top_n=GRAPH_K + 1, sort=True, n_threads=2
+        )
+    times = common.in_turns(systems, rounds=3)
+    ours = times["sparsenn"]
+    note = f"ours: {judge.in_words(graph_recall(ours.result.indices, data.rows))}"
+    task = f"{GRAPH_K}-neighbour graph, 2 threads"
+    if not topn:
+        return [Line(task, ours.best, "s", note=note)]
+    theirs = times["sparse_dot_topn"]
+    ids = peers.topn_ids(theirs.result, GRAPH_K, skip_self=True)
+    note += f", theirs: {judge.in_words(graph_recall(ids, data.rows))}"
+    return [Line(task, ours.best, "s", "sparse_dot_topn", theirs.best, at_most=TARGETS[name][0], note=note)]
+
+
+def text_queries(name, data):
+    """Time queries, 1 thread, everything that can be made beforehand made beforehand."""
+    rows, queries = data.rows, data.queries
+    index = sn.Index("cosine").fit(rows)
+    systems = {"sparsenn": lambda: index.query(queries, K, n_jobs=1)}
+    topn, pyvsag = common.peer("sparse_dot_topn"), common.peer("pyvsag")
+    if topn:
+        columns = rows.T.tocsr()
+        systems["sparse_dot_topn"] = lambda: topn.sp_matmul_topn(queries, columns, top_n=K, sort=True, n_threads=1)
+    if pyvsag:
+        sindi = {reorder: peers.Sindi(pyvsag, rows, queries, reorder) for reorder in (False, True)}
+        for setting in peers.SINDI_SETTINGS:
+            systems[setting.name] = lambda setting=setting: sindi[setting.reorder].search(setting, K)
+    times = common.in_turns(systems)
+
+    truth = judge.cosine_truth(queries, rows)
+    task, micro = f"{queries.shape[0]:,} queries, k={K}, 1 thread", 1e6 / queries.shape[0]
+    ours = times["sparsenn"]
+    own = f"ours: {judge.in_words(judge.recall(ours.result.indices, truth, worst=1.0))}"
+    lines = []
+    if topn:
+        theirs = times["sparse_dot_topn"]
+        note = f"{own}, theirs: {judge.in_words(judge.recall(peers.topn_ids(theirs.result, K), truth, worst=1.0))}"
+        target = TARGETS[name][1]
+        lines.append(
+            Line(task, ours.best * micro, "µs", "sparse_dot_topn", theirs.best * micro, at_most=target, note=note)
+        )
+    if pyvsag:
+        lines += sindi_lines(name, task, ours.best * micro, micro, times, sindi, truth)
+    return lines or [Line(task, ours.best * micro, "µs", note=own)]
+
+
+def sindi_lines(name, task, ours, micro, times, sindi, truth):
+    """SINDI's settings, the fastest at recall 1 first; those that miss neighbours carry no target."""
+    measured = []
+    for setting in peers.SINDI_SETTINGS:
+        timing = times[setting.name]
+        measured.append(
+            (judge.recall(sindi[setting.reorder].ids(timing.result, K), truth, worst=1.0), timing.best, setting)
+        )
+    exact = sorted((m for m in measured if m[0] >= judge.EXACT), key=lambda m: m[1])
+    lines = []
+    for share, seconds, setting in exact + [m for m in measured if m[0] < judge.EXACT]:
+        note = f"theirs: {judge.in_words(share)}"
+        if share >= judge.EXACT and len(exact) > 1:
+            note += ", its fastest there" if setting is exact[0][2] else ""
+        target = TARGETS[name][2] if share >= judge.EXACT else None
+        lines.append(Line(task, ours, "µs", setting.name, seconds * micro, at_most=target, note=note))
+    return lines
+
+
+def graph_memory(name, quick):
+    """Peak memory of making the graph, above the loaded input, in a process of its own."""
+    command = [sys.executable, str(Path(__file__).resolve()), "--memory-of", str(datasets.saved_rows(name, quick))]
+    done = subprocess.run(command, capture_output=True, text=True, env=common.child_environment())
+    if done.returncode:
+        print(f"memory could not be measured: {done.stderr.strip().splitlines()[-1]}")
+        return []
+    figures = json.loads(done.stdout)
+    peak, data, result = (figures[key] / 1e6 for key in ("peak", "input", "result"))
+    note = f"{peak:,.0f} MB above the input; input {data:,.0f} MB, result {result:,.0f} MB"
+    share = peak / (data + result)
+    return [Line("peak memory of the graph / (input + result)", share, "", at_most=MEMORY_TARGET, note=note)]
+
+
+def measure_memory(file):
+    """Child process: print the peak of memory above that with the input loaded and the code compiled."""
+    import gc
+    import resource
+
+    rows = sp.load_npz(file)
+
+    def graph_of(some):
+        return sn.Index("cosine", n_neighbors=GRAPH_K, n_jobs=2).fit(some).neighbor_graph
+
+    graph_of(rows[:300])
+    gc.collect()
+    status = Path("/proc/self/status")
+    try:  # Linux: set the mark back to what is in use now
+        Path("/proc/self/clear_refs").write_text("5")
+
+        def peak():
+            line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+            return int(line.split()[1]) * 1024
+
+    except OSError:  # the mark of loading and compiling stays, and may hide some of the peak
+
+        def peak():
+            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+    before = peak()
+    graph = graph_of(rows)
+    result = sum(array.nbytes for array in graph)
+    held = rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
+    print(json.dumps({"peak": peak() - before, "input": held, "result": result}))
+
+
+def bench_text(name, quick):
+    """All figures of one text."""
+    data = datasets.load(name, quick)
+    lines = text_graph(name, data) + text_queries(name, data)
+    if name == "imdb":
+        lines += graph_memory(name, quick)
+    return data.label, describe(data.rows), lines
+
+
+def bench_sets(name, quick):
+    """Exact queries of sets, against a scipy product."""
+    data = datasets.load(name, quick)
+    product = peers.ScipyProduct(data.rows, data.queries)
+    micro = 1e6 / data.queries.shape[0]
+    lines = []
+    for metric in ["jaccard", "manhattan", "euclidean"] if name == "retail" else ["jaccard"]:
+        index = sn.Index(metric).fit(data.rows)
+        others = product.variants(metric, K)
+        times = common.in_turns(
+            {"sparsenn": lambda index=index: index.query(data.queries, K, n_jobs=1), **others}, rounds=3
+        )
+        truth, worst = judge.set_truth(data.queries, data.rows, metric), 1.0 if metric == "jaccard" else np.inf
+        ours = times["sparsenn"]
+        own = judge.in_words(judge.recall(ours.result.indices, truth, worst))
+        task = f"{metric}, {data.queries.shape[0]:,} queries, k={K}, 1 thread"
+        for way in sorted(others, key=lambda way: times[way].best):
+            theirs = times[way]
+            note = f"ours: {own}, theirs: {judge.in_words(judge.recall(theirs.result, truth, worst))}"
+            lines.append(Line(task, ours.best * micro, "µs", way, theirs.best * micro, at_least=TIMES_SCIPY, note=note))
+    return data.label, describe(data.rows), lines
+
+
+def bench_dense(quick):
+    """Exact queries of dense rows, against scikit-learn's brute force, one thread each."""
+    from sklearn.neighbors import NearestNeighbors
+    from threadpoolctl import threadpool_limits
+
+    label, rows, queries = datasets.load_digits(quick)
+    micro = 1e6 / len(queries)
+    lines = []
+    for metric in ("euclidean", "cosine"):
+        index = sn.Index(metric).fit(rows)
+        brute = NearestNeighbors(n_neighbors=K, algorithm="brute", metric=metric, n_jobs=1).fit(rows)
+        with threadpool_limits(limits=1):
+            times = common.in_turns(
+                {
+                    "sparsenn": lambda index=index: index.query(queries, K, n_jobs=1),
+                    "sklearn": lambda brute=brute: brute.kneighbors(queries, return_distance=False),
+                },
+                rounds=3,
+            )
+        truth = judge.dense_truth(queries.astype(np.float64), rows.astype(np.float64), metric)
+        ours, theirs = times["sparsenn"], times["sklearn"]
+        shares = [judge.in_words(judge.recall(ids, truth)) for ids in (ours.result.indices, theirs.result)]
+        lines.append(
+            Line(
+                f"{metric}, {len(queries):,} queries, k={K}, 1 thread",
+                ours.best * micro,
+                "µs",
+                "scikit-learn, brute",
+                theirs.best * micro,
+                note="ours: {}, theirs: {}".format(*shares),
+            )
+        )
+    return label, f"{rows.shape[0]:,} dense rows of {rows.shape[1]} columns.", lines
+
+
+def describe(rows):
+    """Shape of sparse rows, in words."""
+    n, m = rows.shape
+    return f"{n:,} rows, {m:,} columns, {rows.nnz / n:.0f} nonzeros a row."
+
+
+def main():
+    """Run the parts asked for."""
+    if sys.argv[1:2] == ["--memory-of"]:
+        measure_memory(sys.argv[2])
+        return
+    options = common.parse(common.arguments(__doc__, PARTS), PARTS)
+    report = common.Report(__file__, options)
+    for name in options.only:
+        if name in datasets.TEXTS:
+            label, about, lines = bench_text(name, options.quick)
+        elif name in datasets.SETS:
+            label, about, lines = bench_sets(name, options.quick)
+        else:
+            label, about, lines = bench_dense(options.quick)
+        kind = "cosine" if name in datasets.TEXTS else "sets" if name in datasets.SETS else "dense rows"
+        about = f"{about} {WHEELS}" if kind == "cosine" else about
+        report.section(f"Exact search, {kind}: {label}", lines, about)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""Reading texts from files: one text a row, whatever the file is.
+
+Text files are UTF-8, with or without a byte order mark; bytes that are not UTF-8 become U+FFFD, so
+that one broken line does not hide the others. A missing value is an empty text: it keeps its row.
+"""
+
+import csv
+import difflib
+import gzip
+import importlib.util
+import io
+import json
+import pathlib
+import zlib
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TextIO
+
+CSV_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072 unless told
+PARQUET_READERS = ("pyarrow", "polars")
+TYPES = ".txt, .csv, .tsv, .jsonl (each also with .gz) or .parquet"
+
+
+def read_texts(path: str | pathlib.Path, column: str | None = None) -> list[str]:
+    """Read the texts of a file, one a row.
+
+    Parameters
+    ----------
+    path : str or Path
+        A ``.txt`` file (each line is a text), ``.csv`` or ``.tsv`` (the first line names the columns),
+        ``.jsonl`` (a line is a string or an object), each of them also with ``.gz``, or ``.parquet``.
+    column : str, optional
+        The column with the text. It may be left out where there is only one of text.
+
+    Returns
+    -------
+    list of str
+        Row ids are places in this list, from 0. Missing values are empty texts.
+
+    Raises
+    ------
+    ValueError
+        An unknown kind of file, a column that is not there, no rows, contents that cannot be read.
+    ImportError
+        A parquet file and nothing installed that reads it.
+    """
+    path = pathlib.Path(path)
+    suffixes = [suffix.lower() for suffix in path.suffixes]
+    zipped = suffixes[-1:] == [".gz"]
+    kind = (suffixes[:-1] if zipped else suffixes)[-1:]
+    reader = READERS.get(kind[0] if kind else "")
+    if reader is None or (zipped and reader is _parquet):
+        raise ValueError(f"{path.name}: unknown kind of file {''.join(suffixes[-2:]) or '(no suffix)'!r}: give {TYPES}")
+    try:
+        texts = reader(path, column)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path.name} is not a whole gzip file ({error}): fetch or compress it again") from None
+    if not texts:
+        raise ValueError(f"{path.name} has no rows: there is nothing to search")
+    return texts
+
+
+def _open(path: pathlib.Path) -> TextIO:
+    if path.suffix.lower() == ".gz":
+        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", errors="replace")  # noqa: SIM115
+    return path.open(encoding="utf-8-sig", errors="replace")
+
+
+def _choose(path: pathlib.Path, column: str | None, columns: Sequence[str], textual: Sequence[str]) -> str:
+    """Pick the column of the text, or say which there are."""
+    listed = ", ".join(columns)
+    if column is not None:
+        if column in columns:
+            return column
+        near = difflib.get_close_matches(column, columns, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise ValueError(f"{path.name} has no column {column!r}; it has: {listed}.{hint}")
+    if len(columns) == 1 or len(textual) == 1:
+        return (textual if len(textual) == 1 else columns)[0]
+    raise ValueError(f"{path.name} has several columns: choose the one to search with --column. It has: {listed}")
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _lines(path: pathlib.Path, column: str | None) -> list[str]:
+    if column is not None:
+        raise ValueError(f"{path.name} has lines, no columns: leave out --column {column}")
+    with _open(path) as file:
+        return [line.rstrip("\r\n") for line in file]
+
+
+def _csv(path: pathlib.Path, column: str | None) -> list[str]:
+    delimiter = "\t" if ".tsv" in [suffix.lower() for suffix in path.suffixes[-2:]] else ","
+    before = csv.field_size_limit(CSV_FIELD)
+    try:
+        with _open(path) as file:
+            reader = csv.reader(file, delimiter=delimiter)
+            return _records(path, column, reader)
+    finally:
+        csv.field_size_limit(before)
+
+
+def _records(path: pathlib.Path, column: str | None, reader: Any) -> list[str]:
+    try:
+        header = next(reader, None)
+        if header is None:
+            return []
+        at = header.index(_choose(path, column, header, ()))
+        return [record[at] if at < len(record) else "" for record in reader if record]
+    except csv.Error as error:
+        raise ValueError(f"{path.name}, line {reader.line_num}: not valid CSV ({error})") from None
+
+
+def _jsonl(path: pathlib.Path, column: str | None) -> list[str]:
+    with _open(path) as file:
+        records = list(_json_records(path, file))
+    if all(isinstance(record, str) for record in records):
+        if column is not None and records:
+            raise ValueError(f"{path.name} has a string on each line, no columns: leave out --column {column}")
+        return records
+    columns = list(dict.fromkeys(key for record in records if isinstance(record, dict) for key in record))
+    textual = [c for c in columns if any(isinstance(r, dict) and isinstance(r.get(c), str) for r in records)]
+    name = _choose(path, column, columns, textual)
+    return [_text(record.get(name)) if isinstance(record, dict) else record for record in records]
+
+
+def _json_records(path: pathlib.Path, lines: Iterable[str]) -> Iterator[Any]:
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            record = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise ValueError(f"{path.name}, line {number}: not valid JSON ({error})") from None
+        if not isinstance(record, dict | str):
+            kind = type(record).__name__
+            raise ValueError(f"{path.name}, line {number}: expected an object or a string, got a {kind}")
+        yield record
+
+
+def _parquet(path: pathlib.Path, column: str | None) -> list[str]:
+    backend = next((name for name in PARQUET_READERS if importlib.util.find_spec(name)), None)
+    if backend is None:
+        raise ImportError(f'reading {path.name} needs pyarrow: pip install "sparsenn[files]"')
+    import narwhals as nw
+
+    try:
+        frame = nw.read_parquet(str(path), backend=backend)
+    except (OSError, ValueError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{path.name} is not a parquet file that can be read ({reason})") from None
+    columns = frame.columns
+    textual = [name for name in columns if frame.schema[name] in (nw.String, nw.Categorical, nw.Enum)]
+    return [_text(value) for value in frame[_choose(path, column, columns, textual)].to_list()]
+
+
+READERS = {
+    ".txt": _lines,
+    ".csv": _csv,
+    ".tsv": _csv,
+    ".jsonl": _jsonl,
+    ".ndjson": _jsonl,
+    ".parquet": _parquet,
+}
