@@ -120,7 +120,7 @@ class Line:
 
     def cells(self) -> list[str]:
         """Texts of the table's columns."""
-        ratio = "" if self.ratio is None else f"{self.ratio:.3g}×" if self.times else f"{self.ratio:.2f}"
+        ratio = "" if self.ratio is None else f"{_digits(self.ratio)}×" if self.times else f"{self.ratio:.2f}"
         unit = self.unit if self.theirs is None and self.at_most is not None else ""
         target = ""
         if self.at_least is not None:
@@ -135,9 +135,14 @@ class Line:
 COLUMNS = ["task", "sparsenn", "other", "its figure", "ratio", "target", "", "note"]
 
 
+def _digits(value: float) -> str:
+    """Three digits, but no more than three behind the point."""
+    behind = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
+    return f"{value:,.{min(behind, 3)}f}"
+
+
 def _figure(value: float, unit: str) -> str:
-    digits = max(0, 2 - int(np.floor(np.log10(abs(value))))) if value else 0
-    return f"{value:,.{min(digits, 3)}f} {unit}"
+    return f"{_digits(value)} {unit}".rstrip()
 
 
 class Report:

@@ -11,6 +11,7 @@ from sparsenn._jit import call, entry, kernel
 from sparsenn.distance import BLOCK, corrected, evaluate, measure, scatter, unscatter
 from sparsenn.heap import Heap, make_heap
 from sparsenn.termwise import (
+    NO_RADIUS,
     append_found,
     list_candidates,
     make_found,
@@ -78,7 +79,7 @@ def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices,
                     heap,
                     sizes[c],
                     limits[c],
-                    np.float32(-1),
+                    NO_RADIUS,
                 )
         for c in range(together):
             part = slice(c * k, (c + 1) * k)
@@ -139,7 +140,7 @@ def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, 
         skip = i if skip_self else -1
         most = error * norm_of(x, i)
         limit = seed_limit(metric, x, i, y, False, products[c], y.indptr, 1, ws, skip, seeds, heap)
-        size = verify_products(metric, x, i, y, products[c], norms, most, ws, skip, heap, limit, np.float32(-1))
+        size = verify_products(metric, x, i, y, products[c], norms, most, ws, skip, heap, limit, NO_RADIUS)
         store_sorted(heap, size, indices[i], distances[i])
 
 

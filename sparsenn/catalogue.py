@@ -15,7 +15,7 @@ PREFACE = """\
 
 <!-- Made from the registry by `python -m sparsenn.cli metrics --markdown`: edit the records, not this file. -->
 
-Rows x (the query) and y (the indexed row); n is the number of columns. For sets, x is the set of columns that are not zero.
+x is the query and y the indexed row, n the number of columns; among sets, x is the set of columns that are not zero.
 Parameters go into `metric_params={...}`, or `sparsenn.metrics.minkowski(p=3)`.
 """
 
@@ -48,7 +48,7 @@ def metric_lines(width: int) -> Iterator[str]:
         yield f"{click.style(pad(name, indent - 2), bold=True)}  {formula[0]}"
         notes = [
             _parameters(metric) and f"parameters: {_parameters(metric)}",
-            _rows(metric) if _rows(metric) != SPARSE_OR_DENSE else "",
+            _rows(metric).removeprefix(SPARSE_OR_DENSE).removeprefix("; "),
             metric.aliases and f"also: {', '.join(metric.aliases)}",
         ]
         note = " · ".join(str(part) for part in notes if part)

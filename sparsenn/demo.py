@@ -5,7 +5,8 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import click
 import numpy as np
@@ -27,7 +28,7 @@ MISSPELT = (
 )
 QUESTIONS = (
     "how do I invert a matrix",
-    "put an item into a sorted list",
+    "sort a list and keep it sorted",
     "fast fourier transform of a real signal",
     "standard deviation ignoring nan",
     "copy a whole directory tree",
@@ -39,7 +40,8 @@ TYPOS = 2000
 STEP_WIDTH, BOLD, DIM, CYAN = 44, {"bold": True}, {"dim": True}, {"fg": "cyan"}
 
 
-class Corpus(NamedTuple):
+@dataclass(frozen=True)
+class Corpus:
     """Texts as vectors: the vectoriser, and the index of its rows."""
 
     vectorizer: Any
@@ -71,7 +73,10 @@ def bar(items: Iterable[Any], about: str, total: int | None = None) -> Iterable[
     """Progress on stderr, where that is a terminal."""
     from tqdm import tqdm
 
-    return tqdm(items, desc=f"  {about}", total=total, leave=False, disable=None, file=sys.stderr, ncols=terminal_width())
+    progress: Iterable[Any] = tqdm(
+        items, desc=f"  {about}", total=total, leave=False, disable=None, file=sys.stderr, ncols=terminal_width()
+    )
+    return progress
 
 
 def unicode_names(chars: Iterable[str] | None = None) -> tuple[list[str], list[str]]:
@@ -148,7 +153,7 @@ def show_names(chars: Sequence[str], names: Sequence[str], typed: Sequence[str],
 
 def show_answers(docstrings: Sequence[Docstring], asked: Sequence[str], found: Neighbors) -> None:
     """Table of questions, the functions that answer them, and what those say."""
-    widths = (33, terminal_width() - 51, 8)
+    widths = (31, terminal_width() - 49, 8)
     click.echo("\n" + row(("you ask, and find", "which says", "distance"), widths, (DIM,) * 3, "<<>"))
     for text, ids, distances in zip(asked, *found, strict=True):
         click.echo("  " + click.style(text, bold=True))
@@ -162,7 +167,8 @@ def show_pairs(docstrings: Sequence[Docstring], pairs: Sequence[tuple[int, int, 
     """Table of functions that say nearly the same."""
     side = (terminal_width() - 14) // 2
     widths = (side, side, 8)
-    click.echo("\n" + row((title, "", "distance"), widths, (DIM,) * 3, "<<>"))
+    heading = (2 * side + 2, 8)
+    click.echo("\n" + row((title, "distance"), heading, (DIM,) * 2, "<>"))
     for one, other, distance in pairs:
         cells = (cut_front(docstrings[one].name, side), cut_front(docstrings[other].name, side), f"{distance:.3f}")
         click.echo(row(cells, widths, (CYAN, CYAN, DIM), "<<>"))
@@ -177,7 +183,7 @@ def names_part() -> tuple[int, int]:
     with Step.of("pieces of three letters, TF-IDF, index") as step:
         corpus = index_names(names)
         step.amount = f"{corpus.index.n_features:,} pieces"
-    with Step.of("the first query (compiled once, kept on disk)") as step:
+    with Step.of("the first query (compiled, if not yet)") as step:
         corpus.ask(MISSPELT[:1], 1)
         step.amount = "1 query"
     ids = np.random.default_rng(0).choice(len(names), min(TYPOS, len(names)), replace=False)

@@ -18,10 +18,8 @@ from typing import Any, NamedTuple
 FORMAT = 1  # goes up when reading changes, so that older caches are not used
 SHORTEST = 60  # characters of a docstring worth comparing
 PACKAGES = {"numpy": "numpy", "scipy": "scipy", "sklearn": "scikit-learn"}
-SKIPPED = set(
-    "tests test testing site-packages dist-packages __pycache__ _lib externals _vendor distutils "
-    "idlelib lib2to3 array_api_compat array_api_extra".split()
-)
+SKIPPED = {"tests", "test", "testing", "site-packages", "dist-packages", "__pycache__", "distutils", "idlelib"}
+SKIPPED |= {"lib2to3", "_lib", "externals", "_vendor", "array_api_compat", "array_api_extra"}
 
 
 class Docstring(NamedTuple):
@@ -143,7 +141,9 @@ def module_docstrings(path: pathlib.Path, module: list[str]) -> Iterator[tuple[l
     yield from _documented(tree.body, module, [])
 
 
-def _documented(body: list[ast.stmt], module: list[str], inside: list[str]) -> Iterator[tuple[list[str], list[str], str]]:
+def _documented(
+    body: list[ast.stmt], module: list[str], inside: list[str]
+) -> Iterator[tuple[list[str], list[str], str]]:
     for node in body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
             name = [*inside, node.name]

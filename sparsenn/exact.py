@@ -116,9 +116,10 @@ class ExactEngine:
 
     def _products(self, x: Store, start: int, stop: int) -> Any:
         """Blocks of float32 inner products with all rows: (first row, products, bound of their relative error)."""
-        matrix = self._store.data.reshape(self.n_rows, -1)
-        queries = x.data.reshape(-1, matrix.shape[1])
-        error = (matrix.shape[1] + 1) * 2.0**-24
+        width = self._store.indices.shape[0]
+        matrix = self._store.data.reshape(self.n_rows, width)
+        queries = x.data.reshape(x.indptr.shape[0] - 1, width)
+        error = (width + 1) * 2.0**-24
         size = max(PRODUCTS // max(self.n_rows, 1), 1)
         for at in range(start, stop, size):
             yield at, queries[at : min(at + size, stop)] @ matrix.T, error

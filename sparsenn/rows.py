@@ -169,7 +169,7 @@ def _complain(value: Any, row: int, column: int, name: str) -> None:
 
 def _collision(original: npt.NDArray[Any], data: npt.NDArray[np.float32], limit: float) -> int:
     """Position of the first integer that float32 cannot hold, or -1."""
-    if original.dtype.itemsize <= 2 or original.dtype == np.float32 or limit <= EXACT_INTEGERS or not data.size:
+    if original.dtype.itemsize <= 2 or original.dtype == np.float32 or limit < EXACT_INTEGERS or not data.size:
         return -1
     lost = (np.abs(data) >= EXACT_INTEGERS) & (data.astype(np.float64) != original.astype(np.float64))
     lost |= (np.abs(data) >= 2.0**53) & (original.dtype.kind in "iu")
@@ -203,6 +203,8 @@ def _dense_rows(data: Any, name: str) -> Rows:
 def _csr_rows(data: Any, name: str) -> Rows:
     _check_shape(data.shape, name)
     _check_dtype(data.dtype, name)
+    if data.format != "csr" and data.dtype.kind in "iu":
+        data = data.astype(np.float64)  # repeated entries are added on the way to CSR: small integers would overflow
     csr = data.tocsr()
     n, m = csr.shape
     indptr = np.array(csr.indptr, dtype=np.int64)
@@ -210,7 +212,8 @@ def _csr_rows(data: Any, name: str) -> Rows:
         raise ValueError(f"{name} is not a valid CSR matrix: indptr must rise from 0 to the number of stored values")
     stored = csr.indices[: indptr[-1]]
     if stored.size and (stored.min() < 0 or stored.max() >= m):
-        raise ValueError(f"{name} is not a valid CSR matrix: column {stored.max()} in a matrix of {m} columns")
+        column = stored.min() if stored.min() < 0 else stored.max()
+        raise ValueError(f"{name} is not a valid CSR matrix: column {column} in a matrix of {m} columns")
     original = csr.data[: indptr[-1]]
     indices, values = np.array(stored, dtype=np.int32), _to_float32(original)
     bad, least, limit = _survey(values)

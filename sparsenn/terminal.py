@@ -78,12 +78,10 @@ def glyph(char: str) -> str:
 
 
 def row(cells: Sequence[str], widths: Sequence[int], styles: Sequence[dict[str, Any]], aligns: str) -> str:
-    """One line of a table: cells padded first and styled then, two blanks apart."""
-    parts = [
-        click.style(pad(cell, width, align), **style)
-        for cell, width, style, align in zip(cells, widths, styles, aligns, strict=True)
-    ]
-    return "  " + "  ".join(parts).rstrip()
+    """One line of a table: cells padded first and styled then, two blanks apart; the last not padded."""
+    padded = [pad(cell, width, align) for cell, width, align in zip(cells, widths, aligns, strict=True)]
+    padded[-1] = padded[-1].rstrip()
+    return "  " + "  ".join(click.style(cell, **style) for cell, style in zip(padded, styles, strict=True))
 
 
 def highlight(text: str, matches: Callable[[str], bool]) -> str:

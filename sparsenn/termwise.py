@@ -37,6 +37,7 @@ VERIFY = 200  # verify one candidate: a cold row, and its share of the heap
 WHOLE = 0.3  # finish one row, when all are
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
+NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
@@ -75,13 +76,13 @@ def loosened(limit):
 def offer(metric, heap, size, limit, radius, surrogate, row):
     """Take a row into the result; returns its size and the surrogate that still matters.
 
-    With a radius, everything within it is kept; without, the nearest that fit.
+    With a radius, everything within it is kept; without (NaN), the nearest that fit.
     """
     distance = corrected(metric, surrogate)
-    if radius >= 0.0 and not distance <= radius:
+    if distance > radius:
         return size, limit
     size = push(heap, size, distance, row, surrogate)
-    if radius < 0.0 and size == heap.ids.shape[0]:
+    if radius != radius and size == heap.ids.shape[0]:
         bar = loosened(heap.surrogates[0])
         limit = bar if bar < limit else limit
     return size, limit
@@ -134,7 +135,7 @@ def offer_untouched(metric, ws, count, skip, heap, size, radius):
     """Add rows that share nothing with the query, all at the same distance, by their ids."""
     distance = np.float32(metric.worst)
     capacity = heap.ids.shape[0]
-    if (radius >= 0.0 and distance > radius) or (size == capacity and heap.distances[0] < distance):
+    if distance > radius or (size == capacity and heap.distances[0] < distance):
         return size
     for r in range(count):
         ws.sums[np.uint64(ws.touched[r])] = 1.0
@@ -287,7 +288,7 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
         for r in range(m):
             ws.rows[r] = np.uint32(seeds.ids[begin + r])
             scale = max(scale, abs(seeds.surrogates[begin + r]))
-        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, np.float32(-1))
+        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, NO_RADIUS)
     # sums in another order differ in their last digits
     return (limit + 1e-12 * scale) if size == heap.ids.shape[0] else np.inf
 
@@ -354,7 +355,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     sum_terms(metric, postings, x, end, b, ws.sums)
     found = 0
     if work > 0:
-        if radius < 0.0:
+        if radius != radius:
             limit = seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap)
         while work > 0:
             enough = work // VERIFY
@@ -398,7 +399,7 @@ def nearest_termwise(metric, x, y, postings, n_features, start, stop, skip_self,
     heap, seeds = make_heap(k), make_heap(2 * k)
     for i in range(start, stop):
         skip = i if skip_self else -1
-        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, np.inf, np.float32(-1))
+        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, np.inf, NO_RADIUS)
         store_sorted(heap, size, indices[i], distances[i])
 
 

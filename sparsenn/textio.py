@@ -13,10 +13,10 @@ import json
 import pathlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, TextIO
+from typing import Any, Literal, TextIO
 
 CSV_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072 unless told
-PARQUET_READERS = ("pyarrow", "polars")
+PARQUET_READERS: tuple[Literal["pyarrow", "polars"], ...] = ("pyarrow", "polars")
 TYPES = ".txt, .csv, .tsv, .jsonl (each also with .gz) or .parquet"
 
 

@@ -7,11 +7,11 @@ Every metric is also a function of this module that takes its parameters:
 minkowski(p=3, w=None)
 """
 
-from collections.abc import Callable
+from collections.abc import Callable  # noqa: I001
 from typing import Any
 
 # The order of these imports is the order of the documentation.
-from sparsenn.metrics import differences, angular, sets, divergences, transport, bits  # noqa: F401, I001
+from sparsenn.metrics import differences, angles, sets, divergences, transport, bits  # noqa: F401
 from sparsenn.metrics.registry import BoundMetric, Metric, Parameter, bind, get, names, register, resolve
 
 __all__ = ["BoundMetric", "Metric", "Parameter", "bind", "get", "names", "register", "resolve"]

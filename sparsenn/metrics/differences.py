@@ -202,7 +202,7 @@ register(
     Metric(
         name="euclidean",
         formula="√Σ(x−y)²",
-        aliases=("l2",),
+        aliases=("l2", "euclid"),
         step=product,
         term=squared_difference,
         factor=2.0,
@@ -215,6 +215,7 @@ register(
     ),
     Metric(
         name="sqeuclidean",
+        aliases=("sqeuclid", "sqe"),
         formula="Σ(x−y)²",
         step=product,
         term=squared_difference,
@@ -227,7 +228,7 @@ register(
     Metric(
         name="manhattan",
         formula="Σ|x−y|",
-        aliases=("cityblock", "taxicab", "l1"),
+        aliases=("cityblock", "cblock", "taxicab", "l1"),
         step=smaller,
         term=difference,
         factor=2.0,
@@ -239,12 +240,13 @@ register(
     Metric(
         name="chebyshev",
         formula="max|x−y|",
-        aliases=("linfinity", "linfty", "linf"),
+        aliases=("linfinity", "linfty", "linf", "chebychev", "cheby", "cheb", "infinity"),
         pair=largest_difference,
         reference=lambda x, y: float(np.abs(x - y).max(initial=0.0)),
     ),
     Metric(
         name="minkowski",
+        aliases=("pnorm", "wminkowski", "weighted_minkowski"),
         formula="(Σ w |x−y|^p)^(1/p)",
         parameters={
             "p": Parameter(2.0, _check_p, "the power, at least 1"),
@@ -302,6 +304,7 @@ register(
     ),
     Metric(
         name="mahalanobis",
+        aliases=("mahal",),
         formula="√(x−y)ᵀ VI (x−y) (VI: inverse covariance of the fitted rows unless given)",
         parameters={"VI": Parameter(None, check_matrix, "the inverse of the covariance")},
         step=product,
@@ -328,6 +331,7 @@ register(
     ),
     Metric(
         name="hamming",
+        aliases=("hamm",),
         formula="share of all columns whose values differ",
         term=differs,
         statistics=(present,),

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sparsenn.metrics.angular import one_minus_cosine
+from sparsenn.metrics.angles import one_minus_cosine
 from sparsenn.metrics.formulas import (
     magnitude,
     product,

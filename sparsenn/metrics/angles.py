@@ -22,6 +22,7 @@ from sparsenn.metrics.formulas import (
 from sparsenn.metrics.registry import Metric, register
 
 TEN_DEGREES = math.radians(10.0)
+ROUNDING = 1e-15  # what float64 leaves of 1 − cos of identical rows; its root would show
 
 
 def negative(p, x, y, shared):
@@ -32,9 +33,9 @@ def negative(p, x, y, shared):
 def one_minus_cosine(p, x, y, shared):
     """1 − cos, from inverse norms; an empty row is at 1 from any other, at 0 from another empty one."""
     scale = x[0] * y[0]
-    if scale > 0.0:
-        return max(1.0 - shared * scale, 0.0)
-    return 1.0 if x[0] != y[0] else 0.0
+    distance = 1.0 - shared * scale
+    distance = distance if distance > ROUNDING else 0.0
+    return distance if scale > 0.0 else (1.0 if x[0] != y[0] else 0.0)
 
 
 def angle_of(p, s):
@@ -135,6 +136,7 @@ def _tsss(x, y):
 register(
     Metric(
         name="cosine",
+        aliases=("cos", "direct_cosine"),
         formula="1 − x·y / (‖x‖ ‖y‖)",
         step=product,
         statistics=(square,),
