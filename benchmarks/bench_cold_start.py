@@ -53,20 +53,17 @@ class Cost(NamedTuple):
 
 def run(code: str, **environment: str) -> Cost:
     """Run code in a new interpreter, until it has its result."""
-    start = time.perf_counter()
-    process = subprocess.Popen(
-        [sys.executable, "-c", code + REPORT],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=common.child_environment(**environment),
-    )
-    assert process.stdout is not None
-    line = process.stdout.readline()
-    wall = time.perf_counter() - start
-    _, errors = process.communicate()
-    if process.returncode or not line:
-        raise RuntimeError(f"the process failed:\n{errors}")
+    command, env = [sys.executable, "-c", code + REPORT], common.child_environment(**environment)
+    with tempfile.TemporaryFile("w+") as errors:
+        start = time.perf_counter()
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=errors, text=True, env=env)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        wall = time.perf_counter() - start
+        process.communicate()
+        if process.returncode or not line:
+            errors.seek(0)
+            raise RuntimeError(f"the process failed:\n{errors.read()}")
     return Cost(wall, json.loads(line))
 
 
@@ -84,7 +81,6 @@ def cached_files(folder: Path) -> dict[str, tuple[int, int]]:
 
 def bench_import(times: int) -> list[Line]:
     """CPU time of the import, and of what it stands on."""
-    middle("import sparsenn", 2)  # writes the byte code
     bare = middle("pass", times)
     lines = []
     for task, target in (
@@ -94,6 +90,7 @@ def bench_import(times: int) -> list[Line]:
         ("import pynndescent", None),
     ):
         try:
+            run(task)  # writes its byte code, and compiles what it compiles on import
             cost = middle(task, times)
         except RuntimeError:
             continue

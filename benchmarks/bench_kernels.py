@@ -116,9 +116,10 @@ def make_cases(quick: bool) -> tuple[str, dict[str, Case]]:
             cases[name] = Case(name, rows, others, record.example)
     about = (
         f"{rows.shape[0]:,} rows against {N_OTHERS} of {data.label} ({rows.shape[1]:,} columns), 1 thread. "
-        f"Dense rows: {label} ({shares.shape[1]} columns) for mahalanobis and the metrics with a cost matrix, points of a sphere for "
-        "haversine, the 4,096 commonest columns as bits for the bit-packed ones. SciPy's rows are dense beforehand; "
-        "scikit-learn's are made dense where it needs that. Figures of part of the rows or pairs are scaled up."
+        f"Dense rows: {label} ({shares.shape[1]} columns) for mahalanobis and the metrics with a cost matrix, "
+        "points of a sphere for haversine, the 4,096 commonest columns as bits for the bit-packed ones. "
+        "SciPy's rows are dense beforehand; scikit-learn's are made dense where it needs that. "
+        "Figures of part of the rows or pairs are scaled up."
     )
     return about, cases
 

@@ -1,6 +1,7 @@
 """The command line: ``sparsenn demo``, ``sparsenn search``, ``sparsenn metrics``."""
 
 import json
+import math
 import pathlib
 import re
 import time
@@ -17,6 +18,7 @@ from sparsenn.terminal import allow_any_text, excerpt, highlight, row, terminal_
 from sparsenn.textio import read_texts
 
 DIM: dict[str, Any] = {"dim": True}
+COMMON = 1 + math.log(3)  # inverse document frequency of a word that every third row has
 ANALYZERS: dict[str, dict[str, Any]] = {
     "word": {"token_pattern": r"(?u)\b\w+\b"},
     "char": {"analyzer": "char_wb", "ngram_range": (3, 3)},
@@ -179,14 +181,18 @@ def _answers(index: Index, vectorizer: Any, rows: Any, queries: Sequence[str], k
 
 
 def _matcher(vectorizer: Any, query: str) -> Callable[[str], bool]:
-    """Tell whether a word is one of the query's rarer words, as the vectoriser sees them."""
-    from sklearn.feature_extraction.text import ENGLISH_STOP_WORDS, strip_accents_unicode
+    """Tell whether a word, its case and accents aside, is of the query; words of every third row do not count."""
+    from sklearn.feature_extraction.text import strip_accents_unicode
 
     def plain(word: str) -> str:
         return str(strip_accents_unicode(word.lower()))
 
+    def is_common(word: str) -> bool:
+        column = vectorizer.vocabulary_.get(word)
+        return column is not None and bool(vectorizer.idf_[column] < COMMON)
+
     words = {plain(word) for word in re.findall(r"\w+", query)}
-    words = words - ENGLISH_STOP_WORDS or words
+    words = {word for word in words if not is_common(word)} or words
     return lambda word: plain(word) in words
 
 

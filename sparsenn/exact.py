@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sparsenn import blockwise, termwise
 from sparsenn.distance import Space, Store
 from sparsenn.parallel import count_jobs, map_blocks
-from sparsenn.postings import add_tiers, invert, rank_columns, renumber
+from sparsenn.postings import add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
@@ -27,7 +27,7 @@ class ExactEngine:
     ----------
     space : Space
     rows : Rows
-        Read by ``space.read``. The engine keeps a form of its own.
+        Read by ``space.read``; the engine takes their arrays over.
     """
 
     def __init__(self, space: Space, rows: Rows):
@@ -38,8 +38,8 @@ class ExactEngine:
         if rows.container == "csr" and space.termwise:
             self.way = "postings"
             self.rank = rank_columns(rows)
-            postings, forward = invert(rows, self.rank)
-            self._store = space.store(forward)
+            postings = invert(rows, self.rank)
+            self._store = space.store(renumber_in_place(rows, postings))
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
         self._store = space.store(rows)
@@ -257,7 +257,7 @@ def pairwise_distances(
     out = np.empty((x.indptr.shape[0] - 1, len(rows)), np.float32)
     metric_, width = space.compiled, space.n_features
     if rows.container == "csr" and space.termwise:
-        postings, _ = invert(rows)
+        postings = invert(rows)
         map_blocks(lambda a, b: termwise.distances_termwise(metric_, x, y, postings, a, b, out), len(out), n_jobs, 8)
     else:
         map_blocks(lambda a, b: blockwise.distances_blockwise(metric_, x, y, width, a, b, out), len(out), n_jobs, 8)

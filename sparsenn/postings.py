@@ -1,7 +1,7 @@
 """Inverted lists: for each column the rows that have it.
 
-Columns are renumbered by how many rows have them, the commonest first, in the postings and in a
-second copy of the rows (`forward`), never in the user's rows. A query walks its terms from the
+Columns are renumbered by how many rows have them, the commonest first, in the postings and in the
+engine's own rows (`forward`), never in the user's. A query walks its terms from the
 rarest; the terms it has not reached yet are then the beginning of every row, so that the rest of a
 candidate's sum is one short scan.
 
@@ -57,6 +57,18 @@ def _transpose(indptr, indices, data, rank, n_columns):
 
 
 @entry
+def _transpose_back(starts, ids, values, indptr, indices, data):
+    """Write lists by column over the rows they were made of."""
+    place = indptr[:-1].copy()
+    for c in range(starts.shape[0] - 1):
+        for s in range(starts[c], starts[c + 1]):
+            row = ids[s]
+            indices[place[row]] = c
+            data[place[row]] = values[s]
+            place[row] += 1
+
+
+@entry
 def _bound_rests(address, squares, params, indptr, indices, data, cuts, rest, ends):
     """For each tier and row: a bound of what the columns below the tier add, and where they end."""
     for i in range(indptr.shape[0] - 1):
@@ -104,24 +116,21 @@ def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
     return replace(rows, indices=indices, data=data)
 
 
-def invert(rows: Rows, rank: npt.NDArray[np.int32] | None = None) -> tuple[Postings, Rows]:
-    """Inverted lists of rows without tiers, and the rows renumbered by `rank`."""
+def invert(rows: Rows, rank: npt.NDArray[np.int32] | None = None) -> Postings:
+    """Inverted lists of rows, without tiers; columns renumbered by `rank`."""
     none = np.empty(0, np.int32)
-    width = rows.shape[1]
-    indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, none if rank is None else rank, width)
-    postings = Postings(
-        indptr,
-        ids.view(np.uint32),
-        values,
-        np.zeros(1, np.int64),
-        np.zeros((1, 0), np.float32),
-        np.zeros((1, 0), np.int64),
-    )
-    if rank is None:
-        return postings, rows
-    # transposed twice: each row's new columns come out sorted, without sorting
-    row_starts, columns, data = _transpose(indptr, ids, values, none, len(rows))
-    return postings, replace(rows, indptr=row_starts, indices=columns, data=data)
+    indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, none if rank is None else rank, rows.shape[1])
+    cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
+    return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends)
+
+
+def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
+    """Rows with the columns of the postings, written over the arrays of `rows`.
+
+    Lists written back as rows come out sorted by the new columns, without sorting.
+    """
+    _transpose_back(postings.indptr, postings.ids, postings.values, rows.indptr, rows.indices, rows.data)
+    return rows
 
 
 def add_tiers(postings: Postings, forward: Store, metric: Compiled) -> Postings:

@@ -224,18 +224,21 @@ def _csr_rows(data: Any, name: str) -> Rows:
     if lost >= 0:
         place = (int(np.searchsorted(indptr, lost, side="right")) - 1, int(indices[lost]), original[lost])
     if not _is_canonical(indptr, indices, values):
-        indptr, indices, values = _canonical(indptr, indices, original)
+        indptr, indices, values = _canonical(indptr, indices, values, original)
         bad, least, limit = _survey(values)
         if bad >= 0:
             _complain(values[bad], int(np.searchsorted(indptr, bad, side="right")) - 1, int(indices[bad]), name)
     return Rows(indptr, indices, values, (n, m), "csr", least < 0, place)
 
 
-def _canonical(indptr: Any, indices: Any, original: Any) -> tuple[Any, Any, Any]:
-    """Sort each row, add up repeated columns in float64 (bools stay bools), drop zeros."""
-    values = original if original.dtype in (np.float32, np.float64) else original.astype(np.float64)
-    counts, columns, narrow = _sorted_rows(indptr, indices, np.ascontiguousarray(values), original.dtype.kind == "b")
-    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), columns, narrow
+def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[Any, Any, Any]:
+    """Sort each row, add up repeated columns in float64 (bools stay bools), drop zeros; in place."""
+    exact = original if original.dtype in (np.float32, np.float64) else original.astype(np.float64)
+    counts = _sort_rows(indptr, indices, values, np.ascontiguousarray(exact), original.dtype.kind == "b")
+    used = int(counts.sum())
+    if used < len(indices):
+        indices, values = indices[:used].copy(), values[:used].copy()
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices, values
 
 
 @kernel
@@ -272,13 +275,12 @@ def sort_columns(columns, order):
 
 
 @entry
-def _sorted_rows(indptr, indices, values, boolean):
-    """Counts, columns and values of canonical rows."""
+def _sort_rows(indptr, columns, narrow, values, boolean):
+    """Make rows canonical, packed at the front of `columns` and `narrow`; returns their lengths."""
     longest = 0
     for i in range(indptr.shape[0] - 1):
         longest = max(longest, indptr[i + 1] - indptr[i])
     order = np.empty(longest, np.int64)
-    columns, narrow = indices.copy(), np.empty(indices.shape[0], np.float32)
     counts = np.zeros(indptr.shape[0] - 1, np.int64)
     used = 0
     for i in range(indptr.shape[0] - 1):
@@ -299,7 +301,7 @@ def _sorted_rows(indptr, indices, values, boolean):
                 narrow[used] = np.float32(total)
                 used += 1
                 counts[i] += 1
-    return counts, columns[:used].copy(), narrow[:used].copy()
+    return counts
 
 
 def _bit_rows(data: Any, name: str) -> Rows:

@@ -81,7 +81,9 @@ def row(cells: Sequence[str], widths: Sequence[int], styles: Sequence[dict[str, 
     """One line of a table: cells padded first and styled then, two blanks apart; the last not padded."""
     padded = [pad(cell, width, align) for cell, width, align in zip(cells, widths, aligns, strict=True)]
     padded[-1] = padded[-1].rstrip()
-    return "  " + "  ".join(click.style(cell, **style) for cell, style in zip(padded, styles, strict=True))
+    return "  " + "  ".join(
+        click.style(cell, **style) if style else cell for cell, style in zip(padded, styles, strict=True)
+    )
 
 
 def highlight(text: str, matches: Callable[[str], bool]) -> str:

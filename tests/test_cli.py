@@ -221,7 +221,7 @@ def test_search_keeps_to_the_width_of_the_terminal(tmp_path, width):
 
 
 def test_hits_are_highlighted_on_a_terminal(lines):
-    result = CliRunner().invoke(main, ["search", str(lines), "-q", "interest in the rates"], color=True)
+    result = CliRunner().invoke(main, ["search", str(lines), "-q", "Interést on the rates"], color=True)
     assert "\x1b[33m\x1b[1minterest\x1b[0m" in result.stdout
     assert "\x1b[33m\x1b[1mthe\x1b[0m" not in result.stdout
 
@@ -296,4 +296,6 @@ def test_reuters(data_dir):
         data_dir / "text" / "reuters21578.parquet", "-c", "body", "-q", "grain shipments to the soviet union", "-k", "5"
     )
     assert len(found) == 5
-    assert all("Soviet" in hit["text"] and "grain" in hit["text"].lower() for hit in found)
+    assert all("Soviet" in hit["text"] for hit in found)
+    assert "shipments" in found[0]["text"]
+    assert "grain" in found[0]["text"]

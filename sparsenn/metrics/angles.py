@@ -136,7 +136,7 @@ def _tsss(x, y):
 register(
     Metric(
         name="cosine",
-        aliases=("cos", "direct_cosine"),
+        aliases=("cos",),
         formula="1 − x·y / (‖x‖ ‖y‖)",
         step=product,
         statistics=(square,),
