@@ -109,8 +109,10 @@ def _invoke(result: Any) -> Any:
                 _pointer_or_value(context, builder, kind, value)
                 for kind, value in zip(signature.args[1], unpacked, strict=True)
             ]
-            kind = ir.FunctionType(context.get_value_type(signature.return_type) if result != types.void else ir.VoidType(),
-                                   [a.type for a in arguments])
+            kind = ir.FunctionType(
+                context.get_value_type(signature.return_type) if result != types.void else ir.VoidType(),
+                [a.type for a in arguments],
+            )
             function = builder.inttoptr(values[0], kind.as_pointer())
             returned = builder.call(function, arguments)
             return context.get_dummy_value() if result == types.void else returned

@@ -7,8 +7,8 @@ still be among the nearest given float32's error is measured again in float64.
 
 import numpy as np
 
-from sparsenn._jit import call, entry, kernel
-from sparsenn.distance import BLOCK, corrected, evaluate, measure, scatter, unscatter
+from sparsenn._jit import entry, kernel
+from sparsenn.distance import BLOCK, corrected, evaluate, scatter, unscatter
 from sparsenn.heap import Heap, make_heap
 from sparsenn.termwise import (
     NO_RADIUS,

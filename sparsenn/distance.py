@@ -102,7 +102,9 @@ class Space:
         record = self.bound.metric
         rows = as_rows(data, bits=record.containers == ("bits",), name=name)
         if rows.shape[1] != self.n_features:
-            raise ValueError(f"{name} has {rows.shape[1]} columns, but the index has {self.n_features}: use the same columns")
+            raise ValueError(
+                f"{name} has {rows.shape[1]} columns, but the index has {self.n_features}: use the same columns"
+            )
         if not self.projection and rows.container != self.container:
             rows = rows.to_csr() if self.container == "csr" else rows.to_dense()
         _check_values(self.bound, rows, name)
@@ -117,7 +119,9 @@ class Space:
             return replace(rows, data=(rows.data != 0).astype(np.float32))
         if self.transform:
             rows = replace(rows, data=rows.data.copy())
-            _transform_rows(self.transform, self.compiled.params, rows.indptr, rows.indices, rows.data, rows.container != "csr")
+            _transform_rows(
+                self.transform, self.compiled.params, rows.indptr, rows.indices, rows.data, rows.container != "csr"
+            )
         return rows
 
     def store(self, rows: Rows) -> Store:
@@ -169,8 +173,8 @@ def _check_values(bound: BoundMetric, rows: Rows, name: str) -> None:
     if rows.collision is not None and record.exact_integers:
         row, column, value = rows.collision
         raise ValueError(
-            f"{record.name} compares values for equality, and {value} at row {row}, column {column} of {name} is an integer "
-            "above 2^24 that float32 cannot tell from its neighbours: encode the values as smaller integers"
+            f"{record.name} compares values for equality, and {value} at row {row}, column {column} of {name} is an "
+            "integer above 2^24 that float32 cannot tell from its neighbours: encode the values as smaller integers"
         )
 
 
@@ -337,7 +341,9 @@ def corrected(metric, surrogate):
     """Distance of a surrogate, as it is returned and compared."""
     if metric.correct == 0:
         return np.float32(surrogate)
-    return np.float32(call_float(metric.correct, (metric.params, np.int64(metric.params.shape[0]), np.float64(surrogate))))
+    return np.float32(
+        call_float(metric.correct, (metric.params, np.int64(metric.params.shape[0]), np.float64(surrogate)))
+    )
 
 
 @kernel

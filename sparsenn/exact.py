@@ -101,7 +101,9 @@ class ExactEngine:
         def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
             if self.way == "postings":
                 return [
-                    termwise.within_termwise(metric, x, self._store, self._postings, m, start, stop, skip, limit, narrow)
+                    termwise.within_termwise(
+                        metric, x, self._store, self._postings, m, start, stop, skip, limit, narrow
+                    )
                 ]
             if self.way == "blocks":
                 return [blockwise.within_blockwise(metric, x, self._store, m, start, stop, skip, limit, narrow)]

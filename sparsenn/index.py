@@ -125,7 +125,11 @@ class Index:
         return self.n_rows
 
     def query(
-        self, Q: Any, k: int = 10, *, n_jobs: int | None = None  # noqa: N803
+        self,
+        Q: Any,
+        k: int = 10,
+        *,
+        n_jobs: int | None = None,  # noqa: N803
     ) -> Neighbors:
         """Find the k nearest rows of each query.
 
@@ -152,7 +156,11 @@ class Index:
         return engine.nearest(engine.space.read(Q, "Q"), k, jobs)
 
     def query_radius(
-        self, Q: Any, radius: float, *, n_jobs: int | None = None  # noqa: N803
+        self,
+        Q: Any,
+        radius: float,
+        *,
+        n_jobs: int | None = None,  # noqa: N803
     ) -> RaggedNeighbors:
         """Find all rows within a distance of each query; the radius itself is included.
 

@@ -4,6 +4,7 @@ Canonical means: C order, float32 values, int32 column numbers, int64 row pointe
 within a row, no repeated columns, no stored zeros, everything finite. The input is never changed.
 """
 
+import contextlib
 from dataclasses import dataclass
 from typing import Any
 
@@ -150,7 +151,9 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
 
 def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
     if dtype.kind not in "biuf":
-        raise ValueError(f"{name} must hold real numbers, got dtype {dtype}: convert it, e.g. {name}.astype(numpy.float32)")
+        raise ValueError(
+            f"{name} must hold real numbers, got dtype {dtype}: convert it, e.g. {name}.astype(numpy.float32)"
+        )
 
 
 def _to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
@@ -183,10 +186,8 @@ def _dense_rows(data: Any, name: str) -> Rows:
     except ValueError as error:
         raise ValueError(f"{name} is not a rectangle of numbers: {error}") from None
     if original.dtype.kind == "O":
-        try:
+        with contextlib.suppress(TypeError, ValueError):  # the dtype check below says what is wrong
             original = original.astype(np.float64)
-        except (TypeError, ValueError):
-            pass
     _check_shape(original.shape, name)
     _check_dtype(original.dtype, name)
     matrix = _to_float32(original)
@@ -309,7 +310,8 @@ def _bit_rows(data: Any, name: str) -> Rows:
     _check_shape(original.shape, name)
     if original.dtype != np.uint8:
         raise ValueError(
-            f"{name} must be bit-packed rows of dtype uint8, got {original.dtype}: numpy.packbits(bits, axis=1) makes them"
+            f"{name} must be bit-packed rows of dtype uint8, got {original.dtype}: "
+            "numpy.packbits(bits, axis=1) makes them"
         )
     n, n_bytes = original.shape
     padded = np.zeros((n, (n_bytes + 3) // 4 * 4), np.uint8)

@@ -29,7 +29,7 @@ from sparsenn.distance import (
     scatter,
     unscatter,
 )
-from sparsenn.heap import Heap, farther, make_heap, push, sort_heap
+from sparsenn.heap import farther, make_heap, push, sort_heap
 from sparsenn.postings import list_length
 
 # Costs, in postings summed (about 0.7 ns): see benchmarks/bench_kernels.py.

@@ -41,7 +41,9 @@ AHEAD = 6  # rows of look-ahead for the prefetch: 4 to 6 were best (355 -> 110 n
 
 def _key(what, *parts):
     """Name a loop after the formulas in it; formulas are module-level functions of distinct names."""
-    return ".".join([what, *(f"{f.__module__.rpartition('.')[2]}_{f.__name__}" if callable(f) else str(f) for f in parts)])
+    return ".".join(
+        [what, *(f"{f.__module__.rpartition('.')[2]}_{f.__name__}" if callable(f) else str(f) for f in parts)]
+    )
 
 
 def gather(step):

@@ -77,7 +77,10 @@ CONSTRUCTOR = {
     "metric": ({"metric": "cosin"}, r"unknown metric 'cosin'. Did you mean 'cosine'"),
     "metric type": ({"metric": 3}, r"metric must be a name, a metric or a compiled function, got int"),
     "parameter": ({"metric": "minkowski", "metric_params": {"q": 3}}, r"minkowski has no parameter 'q'; it takes p, w"),
-    "parameter value": ({"metric": "minkowski", "metric_params": {"p": 0.5}}, r"minkowski: p must be at least 1.*got 0.5"),
+    "parameter value": (
+        {"metric": "minkowski", "metric_params": {"p": 0.5}},
+        r"minkowski: p must be at least 1.*got 0.5",
+    ),
     "parameter type": ({"metric": "minkowski", "metric_params": {"p": "3"}}, r"minkowski: p must be a number, got '3'"),
     "positional parameters": ({"metric": "minkowski", "metric_params": (3,)}, r"must be a dict"),
     "needed parameter": ({"metric": "kantorovich"}, r"kantorovich needs the parameter 'cost'"),

@@ -113,7 +113,9 @@ def test_near_duplicates_keep_their_digits(name):
 LONG = 70_000
 
 
-@pytest.mark.parametrize("name", [n for n in NAMES if "cost" not in sn.metrics.get(n).parameters and n != "mahalanobis"])
+@pytest.mark.parametrize(
+    "name", [n for n in NAMES if "cost" not in sn.metrics.get(n).parameters and n != "mahalanobis"]
+)
 def test_rows_of_70000_nonzeros(name):
     rng = np.random.default_rng(0)
     full = rng.integers(1, 5, (2, LONG)).astype(np.float32)
@@ -137,7 +139,9 @@ def test_stored_zeros_int64_and_read_only_arrays_change_nothing(name):
         array.flags.writeable = False
     want = sn.pairwise_distances(X, metric=name)
     np.testing.assert_array_equal(sn.pairwise_distances(odd, metric=name), want)
-    np.testing.assert_array_equal(sn.exact_neighbors(odd, k=4, metric=name)[0], sn.exact_neighbors(X, k=4, metric=name)[0])
+    np.testing.assert_array_equal(
+        sn.exact_neighbors(odd, k=4, metric=name)[0], sn.exact_neighbors(X, k=4, metric=name)[0]
+    )
 
 
 def test_haversine():
@@ -179,7 +183,9 @@ def test_negative_values_are_refused_with_their_place(name):
 
 def test_hamming_refuses_integers_that_collide():
     X = np.array([[2**24, 1], [2**24 + 1, 1]])
-    with pytest.raises(ValueError, match=r"16777217 at row 1, column 0 of X is an integer above 2\^24.*smaller integers"):
+    with pytest.raises(
+        ValueError, match=r"16777217 at row 1, column 0 of X is an integer above 2\^24.*smaller integers"
+    ):
         sn.pairwise_distances(X, metric="hamming")
     assert sn.pairwise_distances(X, metric="jaccard")[0, 1] == 0
 
@@ -200,7 +206,9 @@ def test_fitted_parameters_are_those_of_scipy():
     )
     V = X.var(axis=0, ddof=1)
     for form in (X, sp.csr_matrix(X)):
-        np.testing.assert_allclose(sn.pairwise_distances(form, metric="seuclidean"), cdist(X, X, "seuclidean", V=V), rtol=1e-4)
+        np.testing.assert_allclose(
+            sn.pairwise_distances(form, metric="seuclidean"), cdist(X, X, "seuclidean", V=V), rtol=1e-4
+        )
 
 
 def test_signed_cosine_goes_beyond_one_and_may_prefer_rows_that_share_nothing():

@@ -12,8 +12,7 @@ from sparsenn.rows import as_rows
 
 @pytest.fixture
 def matrix():
-    M = sp.random(30, 17, 0.2, format="csr", random_state=3, dtype=np.float32)
-    return M
+    return sp.random(30, 17, 0.2, format="csr", random_state=3, dtype=np.float32)
 
 
 def check_canonical(rows):
@@ -115,7 +114,10 @@ def test_the_copy_is_private(matrix):
 def test_dtypes(dtype):
     M = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0]], dtype=dtype)
     same(as_rows(M).to_csr(), as_rows(sp.csr_matrix(M.astype(np.float32))))
-    same(as_rows(sp.csr_matrix(M)) if dtype != np.float16 else as_rows(sp.csr_matrix(M.astype(np.float32))), as_rows(M).to_csr())
+    same(
+        as_rows(sp.csr_matrix(M)) if dtype != np.float16 else as_rows(sp.csr_matrix(M.astype(np.float32))),
+        as_rows(M).to_csr(),
+    )
 
 
 def test_repeated_small_integers_add_up_without_overflow():
@@ -150,7 +152,13 @@ def test_fortran_order_and_frames(matrix):
 
 
 @settings(max_examples=60, deadline=None)
-@given(arrays(np.float32, st.tuples(st.integers(1, 6), st.integers(1, 7)), elements=st.sampled_from([0.0, 0.0, 1.0, -2.5, 3.0])))
+@given(
+    arrays(
+        np.float32,
+        st.tuples(st.integers(1, 6), st.integers(1, 7)),
+        elements=st.sampled_from([0.0, 0.0, 1.0, -2.5, 3.0]),
+    )
+)
 def test_dense_and_csr_round_trip(M):
     rows = as_rows(sp.csr_matrix(M))
     check_canonical(rows)
@@ -169,8 +177,12 @@ def test_take(matrix):
 
 def test_column_moments(matrix):
     for rows in (as_rows(matrix), as_rows(matrix.toarray())):
-        np.testing.assert_allclose(rows.column_variances(), matrix.toarray().astype(float).var(axis=0, ddof=1), rtol=1e-6)
-        np.testing.assert_allclose(rows.column_covariance(), np.cov(matrix.toarray().astype(float), rowvar=False), rtol=1e-6)
+        np.testing.assert_allclose(
+            rows.column_variances(), matrix.toarray().astype(float).var(axis=0, ddof=1), rtol=1e-6
+        )
+        np.testing.assert_allclose(
+            rows.column_covariance(), np.cov(matrix.toarray().astype(float), rowvar=False), rtol=1e-6
+        )
 
 
 def broken(indptr=None, indices=None):

@@ -205,7 +205,9 @@ def resolve(metric: Any, params: Mapping[str, Any] | None = None) -> BoundMetric
     """
     if isinstance(metric, BoundMetric):
         if params:
-            raise ValueError(f"{metric.metric.name} has its parameters already: give them once, not in metric_params too")
+            raise ValueError(
+                f"{metric.metric.name} has its parameters already: give them once, not in metric_params too"
+            )
         return metric
     if isinstance(metric, str):
         return bind(get(metric), params)
