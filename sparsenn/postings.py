@@ -91,12 +91,12 @@ def _renumber(indptr, indices, data, rank):
     longest = 0
     for i in range(indptr.shape[0] - 1):
         longest = max(longest, indptr[i + 1] - indptr[i])
-    order = np.empty(longest, np.int64)
+    order = np.empty(2 * longest, np.int64)
     for i in range(indptr.shape[0] - 1):
         a, n = indptr[i], indptr[i + 1] - indptr[i]
         for t in range(a, a + n):
             new_indices[t] = rank[indices[t]]
-        sort_columns(new_indices[a : a + n], order[:n])
+        sort_columns(new_indices[a : a + n], order)
         for t in range(n):
             new_data[a + t] = data[a + order[t]]
     return new_indices, new_data

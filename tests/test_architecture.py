@@ -18,7 +18,7 @@ FLOORS = [
     {"heap", "parallel"},
     ["postings", "termwise", "blockwise", "exact"],
     ["index"],
-    ["textio", "docstrings", "catalogue", "terminal", "demo", "cli"],
+    ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [{"registry", "formulas"}, ["angles", "differences", "sets", "divergences", "transport", "bits"]]
 
