@@ -35,9 +35,9 @@ WHEELS = (
 )
 
 
-def graph_recall(ids, rows):
-    """Recall of a graph on sampled rows; a row is not its own neighbour."""
-    sample = np.sort(np.random.default_rng(0).permutation(len(ids))[:SAMPLE])
+def graph_recalls(graphs, rows):
+    """Recall of graphs on sampled rows; a row is not its own neighbour."""
+    sample = np.sort(np.random.default_rng(0).permutation(rows.shape[0])[:SAMPLE])
     truth = judge.cosine_truth(rows[sample], rows)
 
     def without_self(a, b):
@@ -45,7 +45,7 @@ def graph_recall(ids, rows):
         distances[np.arange(b - a), sample[a:b]] = np.inf
         return distances
 
-    return judge.recall(ids[sample], without_self, worst=1.0)
+    return judge.recalls({name: ids[sample] for name, ids in graphs.items()}, without_self, worst=1.0)
 
 
 def text_graph(name, data):
@@ -57,15 +57,16 @@ def text_graph(name, data):
             data.rows, data.rows.T.tocsr(), top_n=GRAPH_K + 1, sort=True, n_threads=2
         )
     times = common.in_turns(systems, rounds=3)
-    ours = times["sparsenn"]
-    note = f"ours: {judge.in_words(graph_recall(ours.result.indices, data.rows))}"
-    task = f"{GRAPH_K}-neighbour graph, 2 threads"
+    graphs = {"sparsenn": times["sparsenn"].result.indices}
+    if topn:
+        graphs["sparse_dot_topn"] = peers.topn_ids(times["sparse_dot_topn"].result, GRAPH_K, skip_self=True)
+    shares = graph_recalls(graphs, data.rows)
+    task, ours = f"{GRAPH_K}-neighbour graph, 2 threads", times["sparsenn"].best
     if not topn:
-        return [Line(task, ours.best, "s", note=note)]
-    theirs = times["sparse_dot_topn"]
-    ids = peers.topn_ids(theirs.result, GRAPH_K, skip_self=True)
-    note += f", theirs: {judge.in_words(graph_recall(ids, data.rows))}"
-    return [Line(task, ours.best, "s", "sparse_dot_topn", theirs.best, at_most=TARGETS[name][0], note=note)]
+        return [Line(task, ours, "s", note=judge.in_words(shares["sparsenn"]))]
+    note = judge.in_words(shares["sparsenn"], shares["sparse_dot_topn"])
+    theirs = times["sparse_dot_topn"].best
+    return [Line(task, ours, "s", "sparse_dot_topn", theirs, at_most=TARGETS[name][0], note=note)]
 
 
 def text_queries(name, data):
@@ -73,50 +74,31 @@ def text_queries(name, data):
     rows, queries = data.rows, data.queries
     index = sn.Index("cosine").fit(rows)
     systems = {"sparsenn": lambda: index.query(queries, K, n_jobs=1)}
+    ids = {"sparsenn": lambda result: result.indices}
     topn, pyvsag = common.peer("sparse_dot_topn"), common.peer("pyvsag")
     if topn:
         columns = rows.T.tocsr()
         systems["sparse_dot_topn"] = lambda: topn.sp_matmul_topn(queries, columns, top_n=K, sort=True, n_threads=1)
+        ids["sparse_dot_topn"] = lambda result: peers.topn_ids(result, K)
     if pyvsag:
         sindi = {reorder: peers.Sindi(pyvsag, rows, queries, reorder) for reorder in (False, True)}
         for setting in peers.SINDI_SETTINGS:
             systems[setting.name] = lambda setting=setting: sindi[setting.reorder].search(setting, K)
+            ids[setting.name] = lambda result: sindi[True].ids(result, K)
     times = common.in_turns(systems)
+    answers = {system: ids[system](timing.result) for system, timing in times.items()}
+    shares = judge.recalls(answers, judge.cosine_truth(queries, rows), worst=1.0)
 
-    truth = judge.cosine_truth(queries, rows)
     task, micro = f"{queries.shape[0]:,} queries, k={K}, 1 thread", 1e6 / queries.shape[0]
-    ours = times["sparsenn"]
-    own = f"ours: {judge.in_words(judge.recall(ours.result.indices, truth, worst=1.0))}"
+    ours, own = times["sparsenn"].best * micro, shares["sparsenn"]
+    others = sorted((s for s in systems if s != "sparsenn"), key=lambda s: (shares[s] < judge.EXACT, times[s].best))
+    fastest = next((s for s in others if s.startswith("SINDI") and shares[s] >= judge.EXACT), None)
     lines = []
-    if topn:
-        theirs = times["sparse_dot_topn"]
-        note = f"{own}, theirs: {judge.in_words(judge.recall(peers.topn_ids(theirs.result, K), truth, worst=1.0))}"
-        target = TARGETS[name][1]
-        lines.append(
-            Line(task, ours.best * micro, "µs", "sparse_dot_topn", theirs.best * micro, at_most=target, note=note)
-        )
-    if pyvsag:
-        lines += sindi_lines(name, task, ours.best * micro, micro, times, sindi, truth)
-    return lines or [Line(task, ours.best * micro, "µs", note=own)]
-
-
-def sindi_lines(name, task, ours, micro, times, sindi, truth):
-    """SINDI's settings, the fastest at recall 1 first; those that miss neighbours carry no target."""
-    measured = []
-    for setting in peers.SINDI_SETTINGS:
-        timing = times[setting.name]
-        measured.append(
-            (judge.recall(sindi[setting.reorder].ids(timing.result, K), truth, worst=1.0), timing.best, setting)
-        )
-    exact = sorted((m for m in measured if m[0] >= judge.EXACT), key=lambda m: m[1])
-    lines = []
-    for share, seconds, setting in exact + [m for m in measured if m[0] < judge.EXACT]:
-        note = f"theirs: {judge.in_words(share)}"
-        if share >= judge.EXACT and len(exact) > 1:
-            note += ", its fastest there" if setting is exact[0][2] else ""
-        target = TARGETS[name][2] if share >= judge.EXACT else None
-        lines.append(Line(task, ours, "µs", setting.name, seconds * micro, at_most=target, note=note))
-    return lines
+    for system in sorted(others, key=lambda s: s != "sparse_dot_topn"):  # those that miss neighbours come last
+        note = judge.in_words(own, shares[system]) + (", SINDI's fastest there" if system == fastest else "")
+        target = TARGETS[name][1 if system == "sparse_dot_topn" else 2] if shares[system] >= judge.EXACT else None
+        lines.append(Line(task, ours, "µs", system, times[system].best * micro, at_most=target, note=note))
+    return lines or [Line(task, ours, "µs", note=judge.in_words(own))]
 
 
 def graph_memory(name, quick):
@@ -187,13 +169,13 @@ def bench_sets(name, quick):
             {"sparsenn": lambda index=index: index.query(data.queries, K, n_jobs=1), **others}, rounds=3
         )
         truth, worst = judge.set_truth(data.queries, data.rows, metric), 1.0 if metric == "jaccard" else np.inf
-        ours = times["sparsenn"]
-        own = judge.in_words(judge.recall(ours.result.indices, truth, worst))
+        answers = {"sparsenn": times["sparsenn"].result.indices} | {way: times[way].result for way in others}
+        shares = judge.recalls(answers, truth, worst)
         task = f"{metric}, {data.queries.shape[0]:,} queries, k={K}, 1 thread"
+        ours = times["sparsenn"].best * micro
         for way in sorted(others, key=lambda way: times[way].best):
-            theirs = times[way]
-            note = f"ours: {own}, theirs: {judge.in_words(judge.recall(theirs.result, truth, worst))}"
-            lines.append(Line(task, ours.best * micro, "µs", way, theirs.best * micro, at_least=TIMES_SCIPY, note=note))
+            note = judge.in_words(shares["sparsenn"], shares[way])
+            lines.append(Line(task, ours, "µs", way, times[way].best * micro, at_least=TIMES_SCIPY, note=note))
     return data.label, describe(data.rows), lines
 
 
@@ -217,18 +199,11 @@ def bench_dense(quick):
                 rounds=3,
             )
         truth = judge.dense_truth(queries.astype(np.float64), rows.astype(np.float64), metric)
-        ours, theirs = times["sparsenn"], times["sklearn"]
-        shares = [judge.in_words(judge.recall(ids, truth)) for ids in (ours.result.indices, theirs.result)]
-        lines.append(
-            Line(
-                f"{metric}, {len(queries):,} queries, k={K}, 1 thread",
-                ours.best * micro,
-                "µs",
-                "scikit-learn, brute",
-                theirs.best * micro,
-                note="ours: {}, theirs: {}".format(*shares),
-            )
-        )
+        answers = {"sparsenn": times["sparsenn"].result.indices, "sklearn": times["sklearn"].result}
+        shares = judge.recalls(answers, truth)
+        ours, theirs = (times[system].best * micro for system in ("sparsenn", "sklearn"))
+        task, note = f"{metric}, {len(queries):,} queries, k={K}, 1 thread", judge.in_words(*shares.values())
+        lines.append(Line(task, ours, "µs", "scikit-learn, brute", theirs, note=note))
     return label, f"{rows.shape[0]:,} dense rows of {rows.shape[1]} columns.", lines
 
 

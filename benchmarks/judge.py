@@ -1,6 +1,6 @@
 """One judge for all systems: recall by distances computed from the original rows, never from their own."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import numpy.typing as npt
@@ -13,36 +13,41 @@ EXACT = 0.9999  # recall that counts as 1
 Truth = Callable[[int, int], npt.NDArray[np.float64]]
 
 
-def recall(
-    found: npt.NDArray[np.int64],
-    distances: Truth,
-    worst: float = np.inf,
-    block: int = 100,
-) -> float:
-    """Share of the true nearest rows that were found.
+def recalls(
+    found: Mapping[str, npt.NDArray[np.int64]], distances: Truth, worst: float = np.inf, block: int = 100
+) -> dict[str, float]:
+    """Share of the true nearest rows that each system found.
 
     A returned id counts when its true distance reaches the true k-th (so ties do not matter), a
     repeated id counts once, an id out of range not at all. Places whose true distance is `worst`
-    (nothing shared) are not counted. ``distances(a, b)`` gives the true distances of the queries
-    [a, b) to all rows, infinity to what is not to be found.
+    (nothing shared) are not counted. ``distances(a, b)`` gives infinity to what is not to be found.
     """
-    good, needed, k = 0, 0, found.shape[1]
-    for a in range(0, len(found), block):
-        true = distances(a, min(a + block, len(found)))
+    (n, k), *others = (ids.shape for ids in found.values())
+    if any(shape != (n, k) for shape in others):
+        raise ValueError(f"all systems must answer the same queries, got {(n, k)} and {others}")
+    good, needed = dict.fromkeys(found, 0), 0
+    for a in range(0, n, block):
+        true = distances(a, min(a + block, n))
         true = np.where(true < worst - TOLERANCE, true, np.inf)
         place = min(k, true.shape[1]) - 1
-        limit = np.partition(true, place, axis=1)[:, place]
-        for ids, row, most in zip(found[a : a + block], true, limit, strict=False):
-            ids = np.unique(ids[(ids >= 0) & (ids < len(row))])
-            near = row[ids]
-            good += int(np.count_nonzero((near <= most + TOLERANCE * max(abs(most), 1.0)) & np.isfinite(near)))
+        limits = np.partition(true, place, axis=1)[:, place]
+        for i, (row, limit) in enumerate(zip(true, limits, strict=True), start=a):
             needed += min(k, int(np.isfinite(row).sum()))
-    return good / needed
+            for name, ids in found.items():
+                own = np.unique(ids[i][(ids[i] >= 0) & (ids[i] < len(row))])
+                reached = (row[own] <= limit + TOLERANCE * max(abs(limit), 1.0)) & np.isfinite(row[own])
+                good[name] += int(np.count_nonzero(reached))
+    return {name: count / needed for name, count in good.items()}
 
 
-def in_words(value: float) -> str:
-    """Say a recall in a table."""
-    return f"recall {value:.4f}" if value < EXACT else "recall 1"
+def in_words(ours: float | None, theirs: float | None = None) -> str:
+    """Say recalls in a table."""
+    words = []
+    if ours is not None:
+        words.append("ours: recall 1" if ours >= EXACT else f"OURS IS NOT EXACT: recall {ours:.4f}")
+    if theirs is not None:
+        words.append("theirs: recall 1" if theirs >= EXACT else f"theirs: recall {theirs:.4f}")
+    return ", ".join(words)
 
 
 def cosine_truth(queries: sp.csr_matrix, rows: sp.csr_matrix) -> Truth:

@@ -1,8 +1,9 @@
 """Every numba option of the package, its compilation cache, and the few instructions numba lacks.
 
-Two ways to compile, and no other:
+The ways to compile, and no other:
 
-* ``kernel``: a function that is folded into its compiled callers, never called from Python.
+* ``kernel``: a function that is folded into its compiled callers, never called from Python, and
+  allocates nothing; ``folded``: the same, whatever its size; ``maker``: one that allocates.
 * ``entry``: a function called from Python; compiled on first use, kept on disk.
 * ``callback``: a small function behind an address, so that a core compiled once runs any metric
   (the address is a value, not a type: a new metric compiles its own formula and nothing else).
@@ -50,9 +51,11 @@ class PackageCache(FunctionCache):  # type: ignore[misc]
 
 # Never called from Python: without the wrappers for it the first compilation takes a third less.
 INNER = {"no_cpython_wrapper": True, "no_cfunc_wrapper": True}
-kernel = functools.partial(numba.njit, **OPTIONS, **INNER)
+# Nor do they own memory: without reference counts (atomic, some 5 ns each) an offer to a heap takes half the time.
+kernel = functools.partial(numba.njit, **OPTIONS, **INNER, _nrt=False)
+maker = functools.partial(numba.njit, **OPTIONS, **INNER)
 # Folded in whatever its size: for what runs once a block, where passing a dozen arrays costs as much as the work.
-folded = functools.partial(numba.njit, **OPTIONS, **INNER, forceinline=True)
+folded = functools.partial(numba.njit, **OPTIONS, **INNER, _nrt=False, forceinline=True)
 
 
 def entry(function: Callable[..., Any]) -> Any:
@@ -124,7 +127,6 @@ def _invoke(result: Any) -> Any:
 
 call = _invoke(types.void)
 call_float = _invoke(types.float64)
-call_int = _invoke(types.int64)
 
 
 @intrinsic

@@ -201,7 +201,7 @@ def docstrings_part() -> tuple[int, int]:
     click.secho("\n2  The docstrings of Python, numpy, scipy and scikit-learn", bold=True)
     with Step.of("reading the docstrings") as step:
         docstrings, cached = load_docstrings(progress=lambda files: bar(files, "source files"))
-        step.about += " (kept from the last run)" if cached else " from their source"
+        step.about += " (from the last run)" if cached else " from their source"
         step.amount = f"{len(docstrings):,} docstrings"
     with Step.of("summaries: pieces of words, TF-IDF, index") as step:
         corpus = index_questions(docstrings)

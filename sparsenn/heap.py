@@ -8,12 +8,12 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import kernel
+from sparsenn._jit import kernel, maker
 
 Heap = namedtuple("Heap", "distances ids surrogates")
 
 
-@kernel
+@maker
 def make_heap(capacity):
     """Make room for `capacity` entries."""
     return Heap(np.empty(capacity, np.float32), np.empty(capacity, np.int64), np.empty(capacity, np.float64))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import entry, kernel
+from sparsenn._jit import entry, kernel, maker
 
 MOST_COLUMNS = 2**31 - 1
 MOST_ROWS = 2**31 - 1
@@ -258,7 +258,7 @@ def insertion_sort(values, n):
         values[j] = v
 
 
-@kernel
+@maker
 def radix_sort(values, n, first_bit, largest):
     """Sort the first `n` by their bits from `first_bit` on; the next `n` places are work space.
 
@@ -287,7 +287,7 @@ def radix_sort(values, n, first_bit, largest):
         values[t] = a[t]
 
 
-@kernel
+@maker
 def sort_columns(columns, order):
     """Sort column numbers; the front of `order` gets their old places (int64, twice as long)."""
     n = columns.shape[0]

@@ -2,8 +2,8 @@
 
 Three ways, chosen for each query by what it will touch:
 
-* few postings, and rows that share nothing are the farthest: sum into the accumulator, remember
-  which rows were met, finish only those;
+* few postings, and rows that share nothing are the farthest: sum into the accumulator, then walk
+  the same lists again and finish only the rows on them;
 * many: sum, then finish all rows in blocks (rows that share nothing included: for euclidean and its
   like they may be the nearest);
 * many, and the metric has a bound: sum the rarer terms, verify a few good rows for a threshold, and
@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import call, call_float, call_int, entry, folded, kernel
+from sparsenn._jit import call, call_float, entry, folded, kernel, maker
 from sparsenn.distance import (
     BLOCK,
     BY_NORM,
@@ -41,10 +41,10 @@ NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums touched listed w shared block out rows")
+Workspace = namedtuple("Workspace", "sums found listed w shared block out rows")
 
 
-@kernel
+@maker
 def make_workspace(n, n_features):
     """Memory of one thread; all zero between queries where it matters (`sums`, `w`)."""
     return Workspace(
@@ -108,67 +108,67 @@ def sum_terms(metric, postings, x, first, last, sums):
 
 
 @kernel
-def touch_terms(metric, postings, x, first, last, sums, touched):
-    """Do as `sum_terms`, and list the rows met."""
-    count = np.int64(0)
-    for t in range(last - 1, first - 1, -1):
-        a, b = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
-        count = call_int(
-            metric.touch,
-            (
-                metric.params,
-                np.int64(metric.params.shape[0]),
-                np.float64(x.data[t]),
-                (postings.ids, a),
-                (postings.values, a),
-                b - a,
-                sums,
-                touched,
-                count,
-            ),
-        )
-    return count
+def mark_met(postings, x, i, sums, mark):
+    """Write `mark` for every row that shares a term with the query."""
+    for t in range(x.indptr[i], x.indptr[i + 1]):
+        for s in range(postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]):
+            sums[postings.ids[s]] = mark
 
 
 @kernel
-def offer_untouched(metric, ws, count, skip, heap, size, radius):
+def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
     """Add rows that share nothing with the query, all at the same distance, by their ids."""
     distance = np.float32(metric.worst)
     capacity = heap.ids.shape[0]
     if distance > radius or (size == capacity and heap.distances[0] < distance):
         return size
-    for r in range(count):
-        ws.sums[np.uint64(ws.touched[r])] = 1.0
+    mark_met(postings, x, i, ws.sums, 1.0)
     for row in range(ws.sums.shape[0]):
         if size == capacity and not farther(heap.distances[0], heap.ids[0], distance, row):
             break
         if ws.sums[row] == 0.0 and row != skip:
             size = push(heap, size, distance, row, np.float64(distance))
-    for r in range(count):
-        ws.sums[np.uint64(ws.touched[r])] = 0.0
+    mark_met(postings, x, i, ws.sums, 0.0)
     return size
 
 
 @kernel
-def scan_touched(metric, x, i, y, postings, ws, skip, heap, limit, radius):
-    """Answer a query that meets few rows."""
-    count = touch_terms(metric, postings, x, x.indptr[i], x.indptr[i + 1], ws.sums, ws.touched)
+def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
+    """Offer the `m` rows in `ws.rows`, whose sums stand in `ws.shared`."""
+    finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
+    for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
+        at = ws.listed[r]
+        row = np.int64(ws.rows[at])
+        if ws.out[at] <= limit and row != skip:
+            near = refined(metric, x, i, y, row, ws.out[at])
+            size, limit = offer(metric, heap, size, limit, radius, near, row)
+    return size, limit
+
+
+@kernel
+def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
+    """Answer a query that meets few rows: the lists are walked again to find them."""
+    a, b = x.indptr[i], x.indptr[i + 1]
+    sum_terms(metric, postings, x, a, b, ws.sums)
     size = 0
-    for begin in range(0, count, BLOCK):
-        m = min(BLOCK, count - begin)
-        for r in range(m):
-            row = np.uint64(ws.touched[begin + r])
-            ws.rows[r] = row
-            ws.shared[r] = ws.sums[row]
-            ws.sums[row] = 0.0
-        finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
-        for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
-            at = ws.listed[r]
-            row = np.int64(ws.rows[at])
-            if ws.out[at] <= limit and row != skip:
-                near = refined(metric, x, i, y, row, ws.out[at])
-                size, limit = offer(metric, heap, size, limit, radius, near, row)
-    return offer_untouched(metric, ws, count, skip, heap, size, radius)
+    m = np.uint64(0)
+    for t in range(b - 1, a - 1, -1):
+        s, end = np.uint64(postings.indptr[x.indices[t]]), np.uint64(postings.indptr[x.indices[t] + 1])
+        while s < end:
+            stop = min(end, s + (np.uint64(BLOCK) - m))
+            for at in range(s, stop):
+                row = postings.ids[at]
+                shared = ws.sums[row]
+                ws.rows[m] = row
+                ws.shared[m] = shared
+                ws.sums[row] = 0.0
+                m += np.uint64(shared != 0.0)  # 0: met already, by a rarer term
+            s = stop
+            if m == np.uint64(BLOCK):
+                size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
+                m = np.uint64(0)
+    size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
+    return offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius)
 
 
 @folded
@@ -226,7 +226,7 @@ def list_near(out, m, limit, begin, listed):
 
 @kernel
 def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
-    """List in `ws.touched` the rows that may still be within `limit`; gives up beyond `enough`."""
+    """List in `ws.found` the rows that may still be within `limit`; gives up beyond `enough`."""
     n = sums.shape[0]
     found = 0
     for begin in range(0, n, BLOCK):
@@ -234,7 +234,7 @@ def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
         near = list_near(ws.out, m, limit, begin, ws.listed)
         for r in range(near):
-            ws.touched[found + r] = ws.listed[r]
+            ws.found[found + r] = ws.listed[r]
         found += near
         if found > enough:
             break
@@ -295,12 +295,12 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
 
 @kernel
 def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip, heap, limit, radius):
-    """Offer the first `found` rows of `ws.touched` at their true distance; returns the size of the result."""
+    """Offer the first `found` rows of `ws.found` at their true distance; returns the size of the result."""
     size = 0
     for begin in range(0, found, BLOCK):
         m = min(BLOCK, found - begin)
         for r in range(m):
-            ws.rows[r] = ws.touched[begin + r]
+            ws.rows[r] = ws.found[begin + r]
         size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, radius)
     return size
 
@@ -384,7 +384,7 @@ def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     for t in range(a, b):
         work += list_length(postings, x.indices[t])
     if a < b and metric.worst == metric.worst and work < WHOLE * ws.sums.shape[0]:
-        return scan_touched(metric, x, i, y, postings, ws, skip, heap, limit, radius)
+        return scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius)
     scatter(x, i, ws.w)
     size = scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     unscatter(x, i, ws.w)
@@ -420,13 +420,13 @@ def within_termwise(metric, x, y, postings, n_features, start, stop, skip_self, 
 Found = namedtuple("Found", "counts ids distances")
 
 
-@kernel
+@maker
 def make_found(n_rows):
     """Growing lists of results."""
     return Found(np.zeros(n_rows, np.int64), np.empty(1024, np.int64), np.empty(1024, np.float32))
 
 
-@kernel
+@maker
 def append_found(found, which, heap, size):
     """Add a sorted heap to the lists."""
     sort_heap(heap, size)

@@ -8,7 +8,7 @@ compilation of its own few lines. The loops take pointers:
 ``measure``    one row (its slices, and scattered into the workspace `w`) against a list of rows
 ``finish``     statistics and shared sums of a block -> surrogate distances
 ``refine``     two rows side by side, for pairs too near for statistics
-``accumulate`` one posting list into the accumulator; ``touch`` notes the rows it met as well
+``accumulate`` one posting list into the accumulator
 ``sums``       Σ s(p, a) over one row; ``transform`` rewrites one row; ``correct`` one number
 =============  ====================================================================================
 
@@ -20,7 +20,7 @@ import numpy as np
 from numba import carray
 from numba.core import types
 
-from sparsenn._jit import callback, kernel, prefetch
+from sparsenn._jit import callback, kernel, maker, prefetch
 from sparsenn.metrics.registry import Metric
 
 F64, F32 = types.CPointer(types.float64), types.CPointer(types.float32)
@@ -31,7 +31,6 @@ MEASURE = types.void(F64, n64, U32, F32, n64, F32, I64, I64, U32, F32, U32, n64,
 FINISH = types.void(F64, n64, F64, F64, n64, F64, F64, n64)
 REFINE = f64(F64, n64, U32, F32, n64, U32, F32, n64, f64, f64, f64, f64)
 ACCUMULATE = types.void(F64, n64, f64, U32, F32, n64, F64)
-TOUCH = n64(F64, n64, f64, U32, F32, n64, F64, U32, n64)
 SUMS = f64(F64, n64, F32, n64)
 TRANSFORM = types.void(F64, n64, U32, F32, n64)
 CORRECT = f64(F64, n64, f64)
@@ -94,7 +93,7 @@ def sweep(term):
 
 def pairs(pair, key, dense, keep=True):
     """``pair`` of the first row with each listed row; dense rows share one array of column numbers."""
-    formula = kernel(pair) if keep else pair
+    formula = maker(pair) if keep else pair
 
     def loop(p, n_p, x_indices, x_values, n_x, w, starts, stops, indices, data, rows, m, out):
         p_ = carray(p, (n_p,))
@@ -168,25 +167,6 @@ def accumulate(step, presence):
     return callback(loop, ACCUMULATE, _key("accumulate", step, presence))
 
 
-def touch(step, presence):
-    """Do as `accumulate`, and append each row met for the first time to `touched`; returns their number."""
-    formula = kernel(step)
-
-    def loop(p, n_p, v, ids, values, n, accumulator, touched, count):
-        p_ = carray(p, (n_p,))
-        ids_, values_, sums_ = carray(ids, (n,)), carray(values, (n,)), carray(accumulator, (1,))
-        touched_ = carray(touched, (1,))
-        for s in range(n):
-            row = ids_[s]
-            before = sums_[row]
-            touched_[count] = row
-            count += np.int64(before == 0.0)
-            sums_[row] = before + formula(p_, v, 1.0 if presence else np.float64(values_[s]))
-        return count
-
-    return callback(loop, TOUCH, _key("touch", step, presence))
-
-
 def sums(formula, squares=False):
     """Σ formula over the values of a row, or Σ formula²."""
     inner = kernel(formula)
@@ -204,7 +184,7 @@ def sums(formula, squares=False):
 
 def transform(formula):
     """Rewrite the values of one row."""
-    inner = kernel(formula)
+    inner = maker(formula)
 
     def loop(p, n_p, indices, values, n):
         inner(carray(p, (n_p,)), carray(indices, (n,)), carray(values, (n,)))
@@ -263,4 +243,4 @@ def user_pair(function, n_params, dense):
             return float(function(ind1, val1, ind2, val2, p[1], p[2], p[3]))
         return float(function(ind1, val1, ind2, val2, p[1], p[2], p[3], p[4]))
 
-    return kernel(two_rows if dense else four_arrays)
+    return maker(two_rows if dense else four_arrays)

@@ -4,17 +4,17 @@ import functools
 import math
 import pathlib
 
+import numba
 import numpy as np
 import pytest
 
 from sparsenn import metrics
-from sparsenn._jit import kernel
 from sparsenn.metrics.registry import REQUIRED
 
 N = 12
 NAMES = metrics.names()
 COST = np.random.default_rng(3).random((N, N)) * 2
-compiled = functools.cache(kernel)
+compiled = functools.cache(numba.njit(error_model="numpy"))
 
 
 def having(condition):

@@ -8,7 +8,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import kernel
+from sparsenn._jit import maker
 from sparsenn.metrics.registry import REQUIRED, Metric, Parameter, check_cost, check_positive, register
 
 # Masses of the exact solver are whole multiples of 2⁻⁵⁰: its sums and differences are then exact, so
@@ -22,7 +22,7 @@ EXACT_BELOW = 0.05
 HUGE = 1e50
 
 
-@kernel
+@maker
 def total(values):
     """Σa in float64."""
     s = 0.0
@@ -83,7 +83,7 @@ def circular_wasserstein(p, ind1, val1, ind2, val2):
     return spread(levels[: n + 1], widths[: n + 1], p[0])
 
 
-@kernel
+@maker
 def spread(levels, widths, whole):
     """Σ widths · |levels − c|, the least over c, where the widths sum to `whole`."""
     order = np.argsort(levels)
@@ -100,7 +100,7 @@ def spread(levels, widths, whole):
     return work
 
 
-@kernel
+@maker
 def support(indices, values):
     """Columns with mass, and their shares of it."""
     whole = total(values)
@@ -115,7 +115,7 @@ def support(indices, values):
     return columns[:n], mass[:n]
 
 
-@kernel
+@maker
 def costs_between(p, columns1, columns2):
     """Rows and columns of the cost matrix (which starts at p[1]) that two rows need."""
     n = np.int64(p[0])
@@ -133,7 +133,7 @@ def costs_between(p, columns1, columns2):
 Tree = namedtuple("Tree", "n up first after before flow potential")
 
 
-@kernel
+@maker
 def to_grid(mass, out):
     """Round masses to multiples of 1/GRID, above 0, that still sum to 1; in units of 1/GRID."""
     most = 0
@@ -146,7 +146,7 @@ def to_grid(mass, out):
     out[most] += rest
 
 
-@kernel
+@maker
 def hang(tree, node, parent, flow):
     """Make `node` the first child of `parent`."""
     tree.up[node] = parent
@@ -158,7 +158,7 @@ def hang(tree, node, parent, flow):
     tree.first[parent] = node
 
 
-@kernel
+@maker
 def unhang(tree, node):
     """Take `node` from its parent."""
     if tree.before[node] >= 0:
@@ -169,7 +169,7 @@ def unhang(tree, node):
         tree.before[tree.after[node]] = tree.before[node]
 
 
-@kernel
+@maker
 def shift(tree, top, change):
     """Add `change` to the potentials of `top` and all below."""
     node = top
@@ -185,7 +185,7 @@ def shift(tree, top, change):
         node = tree.after[node]
 
 
-@kernel
+@maker
 def nearest_sink(cost, i, potentials):
     """Sink j of the least cost_ij − potentials_j."""
     best = math.inf
@@ -198,7 +198,7 @@ def nearest_sink(cost, i, potentials):
     return sink
 
 
-@kernel
+@maker
 def fill(tree, source, sink, rest, order, done):
     """Send what source and sink have left; the one with nothing left goes below the other.
 
@@ -219,7 +219,7 @@ def fill(tree, source, sink, rest, order, done):
     return done
 
 
-@kernel
+@maker
 def first_tree(tree, cost, rest, order):
     """Plant a tree: each source sends to the sink of the least regret, then to the nearest ones left."""
     n, m = cost.shape
@@ -243,7 +243,7 @@ def first_tree(tree, cost, rest, order):
                 regret[j] = -math.inf
 
 
-@kernel
+@maker
 def price(tree, cost, order):
     """Set the potentials that the arcs of a new tree ask for, parents first."""
     n, m = cost.shape
@@ -258,7 +258,7 @@ def price(tree, cost, order):
             tree.potential[node] = tree.potential[parent] + cost[parent, node - n]
 
 
-@kernel
+@maker
 def meeting(up, source, sink, seen, stamp):
     """First node above both."""
     while source >= 0:
@@ -269,7 +269,7 @@ def meeting(up, source, sink, seen, stamp):
     return sink
 
 
-@kernel
+@maker
 def pivot(tree, source, sink, reduced, seen, stamp):
     """Bring the arc from source to sink into the tree; of the arcs that lose flow, the last to block leaves."""
     n, up, flow = tree.n, tree.up, tree.flow
@@ -305,7 +305,7 @@ def pivot(tree, source, sink, reduced, seen, stamp):
     shift(tree, below, change)
 
 
-@kernel
+@maker
 def optimal_tree(cost, mass1, mass2):
     """Tree of the cheapest flows between two distributions, by the network simplex method."""
     n, m = cost.shape
@@ -354,7 +354,7 @@ def kantorovich(p, ind1, val1, ind2, val2):
     return work / GRID
 
 
-@kernel
+@maker
 def soft_minima(cost, potentials, mass, regularization, out):
     """out_i = reg · (ln mass_i − ln Σ_j exp((potential_j − cost_ij) / reg))."""
     for i in range(cost.shape[0]):
@@ -367,7 +367,7 @@ def soft_minima(cost, potentials, mass, regularization, out):
         out[i] = regularization * (math.log(mass[i]) - math.log(s)) - top
 
 
-@kernel
+@maker
 def gibbs(cost, f, g, regularization, plan, transposed):
     """exp((f_i + g_j − cost_ij) / reg), both ways round."""
     for i in range(cost.shape[0]):
@@ -376,7 +376,7 @@ def gibbs(cost, f, g, regularization, plan, transposed):
             transposed[j, i] = plan[i, j]
 
 
-@kernel
+@maker
 def weighted_sum(weights, rows, out):
     """Σ_j weights_j · rows_j."""
     out[:] = 0.0
@@ -385,7 +385,7 @@ def weighted_sum(weights, rows, out):
             out[i] += weights[j] * rows[j, i]
 
 
-@kernel
+@maker
 def rescale(mass, sums, factors):
     """Set factors to mass / sums; False, and nothing done, if that leaves the range of safe numbers."""
     for i in range(mass.shape[0]):
@@ -396,7 +396,7 @@ def rescale(mass, sums, factors):
     return True
 
 
-@kernel
+@maker
 def absorb(cost, f, g, u, v, mass1, mass2, regularization, plan, transposed):
     """Move the scalings into the potentials, and do one iteration there, in logarithms."""
     for j in range(v.shape[0]):
@@ -408,7 +408,7 @@ def absorb(cost, f, g, u, v, mass1, mass2, regularization, plan, transposed):
     v[:] = 1.0
 
 
-@kernel
+@maker
 def cut(plan, mass, missing):
     """Scale the rows of a plan down to their mass; note what they then miss."""
     for i in range(plan.shape[0]):
@@ -421,7 +421,7 @@ def cut(plan, mass, missing):
                 plan[i, j] *= mass[i] / s
 
 
-@kernel
+@maker
 def mend(plan, mass1, mass2):
     """Give a plan its margins: cut what is too much, spread what is missing (Altschuler et al. 2017, algorithm 2)."""
     missing1, missing2 = np.empty(mass1.shape[0]), np.empty(mass2.shape[0])
@@ -435,7 +435,7 @@ def mend(plan, mass1, mass2):
                 plan[i, j] += missing1[i] / missing * missing2[j]
 
 
-@kernel
+@maker
 def first_potentials(cost, mass1, mass2, regularization, f, g):
     """Choose potentials that leave a 1 in each row and each column of the kernel.
 
@@ -461,7 +461,7 @@ def first_potentials(cost, mass1, mass2, regularization, f, g):
             g[j] = tree.potential[n + j]
 
 
-@kernel
+@maker
 def entropic_plan(cost, mass1, mass2, regularization, max_iter, tolerance):
     """Plan of Sinkhorn's iteration: margins within the tolerance, or mended if `max_iter` came first.
 
