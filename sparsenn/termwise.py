@@ -18,7 +18,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import call, call_float, entry, folded, kernel, maker
+from sparsenn._jit import call, call_float, entry, folded, kernel, maker, merged
 from sparsenn.distance import (
     BLOCK,
     BY_NORM,
@@ -115,7 +115,7 @@ def mark_met(postings, x, i, sums, mark):
             sums[postings.ids[s]] = mark
 
 
-@kernel
+@merged
 def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
     """Add rows that share nothing with the query, all at the same distance, by their ids."""
     distance = np.float32(metric.worst)
@@ -145,7 +145,7 @@ def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     return size, limit
 
 
-@kernel
+@merged
 def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
     """Answer a query that meets few rows: the lists are walked again to find them."""
     a, b = x.indptr[i], x.indptr[i + 1]
@@ -224,7 +224,7 @@ def list_near(out, m, limit, begin, listed):
     return np.int64(near)
 
 
-@kernel
+@merged
 def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
     """List in `ws.found` the rows that may still be within `limit`; gives up beyond `enough`."""
     n = sums.shape[0]
@@ -293,7 +293,7 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
     return (limit + 1e-12 * scale) if size == heap.ids.shape[0] else np.inf
 
 
-@kernel
+@merged
 def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip, heap, limit, radius):
     """Offer the first `found` rows of `ws.found` at their true distance; returns the size of the result."""
     size = 0
@@ -305,7 +305,7 @@ def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip,
     return size
 
 
-@kernel
+@merged
 def scan_whole(metric, x, i, y, sums, ws, skip, heap, limit, radius):
     """Finish every row; `sums` is complete."""
     n = sums.shape[0]
@@ -336,7 +336,7 @@ def tier_of_query(metric, postings, x, i, tier):
     return t, (np.sqrt(most) if metric.bound == BY_NORM else most), work
 
 
-@kernel
+@merged
 def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     """Answer a query that meets many rows, leaving out its commonest terms where that is cheaper."""
     a, b = x.indptr[i], x.indptr[i + 1]
@@ -376,7 +376,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     return size
 
 
-@kernel
+@merged
 def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     """Nearest rows of `y` to row `i` of `x`, into the heap, unsorted; returns how many."""
     a, b = x.indptr[i], x.indptr[i + 1]
