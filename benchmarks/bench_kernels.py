@@ -247,7 +247,7 @@ def bench_costs(name: str, quick: bool) -> tuple[str, list[Line]]:
     runs = {loop.__name__: (lambda loop=loop: loop(prepared)) for loop in cost_loops.LOOPS}
     times = common.in_turns(runs)
     posting, row, candidate = (time.best / time.result * 1e9 for time in times.values())
-    shipped = f"sparsenn.termwise: VERIFY = {termwise.VERIFY}, WHOLE = {termwise.WHOLE}"
+    shipped = f"sparsenn.termwise: VERIFY = {termwise.VERIFY}"
     width = data.rows.nnz / data.rows.shape[0]
     lines = [
         Line("sum one posting, lists in cache", posting, "ns"),
@@ -255,7 +255,7 @@ def bench_costs(name: str, quick: bool) -> tuple[str, list[Line]]:
         Line(
             "verify one candidate, cold", candidate, "ns", note=f"rows of {width:.0f} nonzeros, half of the tiers left"
         ),
-        Line("WHOLE: finish / sum", row / posting, "", "shipped", termwise.WHOLE),
+        Line("finish / sum", row / posting, ""),
         Line("VERIFY: verify / sum", candidate / posting, "", "shipped", termwise.VERIFY),
     ]
     return f"Costs of exact search: {data.label}", lines, f"Cosine, 1 thread. Shipped in {shipped}, in postings summed."

@@ -38,7 +38,7 @@ class ExactEngine:
         if rows.container == "csr" and space.termwise:
             self.way = "postings"
             self.rank = rank_columns(rows)
-            postings = invert(rows, self.rank)
+            postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
@@ -256,11 +256,20 @@ def pairwise_distances(
     space, rows = fit_space(X if Y is None else Y, metric, metric_params, "X" if Y is None else "Y")
     y = space.store(rows)
     x = y if Y is None else space.store(space.read(X, "X"))
-    out = np.empty((x.indptr.shape[0] - 1, len(rows)), np.float32)
-    metric_, width = space.compiled, space.n_features
-    if rows.container == "csr" and space.termwise:
-        postings = invert(rows)
-        map_blocks(lambda a, b: termwise.distances_termwise(metric_, x, y, postings, a, b, out), len(out), n_jobs, 8)
+    n, m = x.indptr.shape[0] - 1, y.indptr.shape[0] - 1
+    if space.bound.metric.symmetric and m < n:  # long lists for few rows cost less than short ones for many
+        return np.ascontiguousarray(_all_distances(space, y, x, n_jobs).T)
+    return _all_distances(space, x, y, n_jobs)
+
+
+def _all_distances(space: Space, x: Store, y: Store, n_jobs: int | None) -> npt.NDArray[np.float32]:
+    """Distances of all rows of `x` to all of `y`."""
+    out = np.empty((x.indptr.shape[0] - 1, y.indptr.shape[0] - 1), np.float32)
+    metric, width = space.compiled, space.n_features
+
+    if space.container == "csr" and space.termwise:
+        postings = invert(y, width)
+        map_blocks(lambda a, b: termwise.distances_termwise(metric, x, y, postings, a, b, out), len(out), n_jobs, 8)
     else:
-        map_blocks(lambda a, b: blockwise.distances_blockwise(metric_, x, y, width, a, b, out), len(out), n_jobs, 8)
+        map_blocks(lambda a, b: blockwise.distances_blockwise(metric, x, y, width, a, b, out), len(out), n_jobs, 8)
     return out

@@ -116,12 +116,10 @@ def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
     return replace(rows, indices=indices, data=data)
 
 
-def invert(rows: Rows, rank: npt.NDArray[np.int32] | None = None) -> Postings:
+def invert(rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | None = None) -> Postings:
     """Inverted lists of rows, without tiers; columns renumbered by `rank`."""
-    none = np.empty(0, np.int32)
-    indptr, ids, values = _transpose(
-        rows.indptr, rows.indices, rows.data, none if rank is None else rank, rows.shape[1]
-    )
+    rank = np.empty(0, np.int32) if rank is None else rank
+    indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, rank, n_columns)
     cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
     return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends)
 

@@ -243,7 +243,7 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
 
 
 SMALL_SORT = 24  # rows up to this long are sorted by insertion, longer ones by radix
-RADIX_BITS = 8
+RADIX_BITS = 6
 
 
 @kernel

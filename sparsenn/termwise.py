@@ -22,6 +22,7 @@ from sparsenn._jit import call, call_float, entry, folded, kernel, maker, merged
 from sparsenn.distance import (
     BLOCK,
     BY_NORM,
+    TOO_NEAR,
     corrected,
     finish_listed,
     measure,
@@ -32,9 +33,11 @@ from sparsenn.distance import (
 from sparsenn.heap import farther, make_heap, push, sort_heap
 from sparsenn.postings import list_length
 
-# Costs, in postings summed (about 0.7 ns): see benchmarks/bench_kernels.py.
-VERIFY = 200  # verify one candidate: a cold row, and its share of the heap
-WHOLE = 0.3  # finish one row, when all are
+# Costs, in postings summed (about 0.7 ns), as benchmarks/bench_kernels.py measures them.
+VERIFY = 150  # verify one candidate: a cold row, and its share of the heap
+# A query that meets fewer postings than this share of the rows walks its lists twice (some 4 more a posting);
+# with more of them it is cheaper to finish all rows (0.5 to 0.8 each, and clearing them).
+FEW = 0.25
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
 NO_RADIUS = np.float32(np.nan)
@@ -93,6 +96,8 @@ def sum_terms(metric, postings, x, first, last, sums):
     """Add the lists of the row's terms [first, last), the rarest first."""
     for t in range(last - 1, first - 1, -1):
         a, b = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
+        if a == b:
+            continue
         call(
             metric.accumulate,
             (
@@ -383,7 +388,7 @@ def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     work = 0
     for t in range(a, b):
         work += list_length(postings, x.indices[t])
-    if a < b and metric.worst == metric.worst and work < WHOLE * ws.sums.shape[0]:
+    if a < b and metric.worst == metric.worst and work < FEW * ws.sums.shape[0]:
         return scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius)
     scatter(x, i, ws.w)
     size = scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
@@ -465,7 +470,14 @@ def distances_termwise(metric, x, y, postings, start, stop, out):
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
             optimistic(metric, x, i, y, ws.sums, ws.sums, 0.0, begin, m, ws)
-            for r in range(m):
-                near = refined(metric, x, i, y, begin + r, ws.out[r])
-                out[i, begin + r] = corrected(metric, near) + np.float32(0)
+            if metric.refine != 0:
+                for r in range(m):
+                    if ws.out[r] <= TOO_NEAR * (x.stats[0, i] + y.stats[0, begin + r]):
+                        ws.out[r] = refined(metric, x, i, y, begin + r, ws.out[r])
+            if metric.correct != 0:
+                for r in range(m):
+                    ws.out[r] = corrected(metric, ws.out[r])
+            row, first = out[i], np.uint64(begin)
+            for r in range(np.uint64(m)):
+                row[first + r] = np.float32(ws.out[r]) + np.float32(0)
         clear(ws.sums)
