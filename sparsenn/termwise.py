@@ -40,11 +40,12 @@ VERIFY = 150  # verify one candidate: a cold row, and its share of the heap
 FEW = 0.25
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
+LANES = 64
 NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums found listed w shared block out rows")
+Workspace = namedtuple("Workspace", "sums found listed lanes w shared block out rows")
 
 
 @maker
@@ -54,6 +55,7 @@ def make_workspace(n, n_features):
         np.zeros(n, np.float64),
         np.empty(n + 1, np.uint32),
         np.empty(BLOCK + 1, np.uint32),
+        np.empty(LANES, np.float64),
         np.zeros(n_features, np.float32),
         np.empty(BLOCK, np.float64),
         np.empty(2 * BLOCK + 2, np.float64),
@@ -138,9 +140,55 @@ def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
 
 
 @kernel
+def kth_smallest(values, n, k):
+    """Value of rank `k` (from 0) among the first `n`, which end up in another order (Hoare's quickselect)."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]
+
+
+@kernel
+def limit_of_block(metric, ws, m, k, limit):
+    """Find a surrogate that the k nearest of the block's `m` rows do not exceed, without a heap.
+
+    The least of each of 64 lanes is a row of its own, so the (k + 1)-th of them bounds the k nearest,
+    one of which may be the query itself.
+    """
+    if metric.refine != 0 or k >= LANES // 2 or m < 2 * LANES:
+        return limit
+    for lane in range(np.uint64(LANES)):
+        ws.lanes[lane] = ws.out[lane]
+    for first in range(np.uint64(LANES), np.uint64(m - m % LANES), np.uint64(LANES)):
+        for lane in range(np.uint64(LANES)):
+            d, least = ws.out[first + lane], ws.lanes[lane]
+            ws.lanes[lane] = d if d < least else least
+    bar = loosened(kth_smallest(ws.lanes, LANES, k))
+    return bar if bar < limit else limit
+
+
+@kernel
 def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     """Offer the `m` rows in `ws.rows`, whose sums stand in `ws.shared`."""
     finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
+    if size == 0 and radius != radius:
+        limit = limit_of_block(metric, ws, np.int64(m), heap.ids.shape[0], limit)
     for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
         at = ws.listed[r]
         row = np.int64(ws.rows[at])
