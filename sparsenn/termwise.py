@@ -24,6 +24,7 @@ from sparsenn.distance import (
     BY_NORM,
     TOO_NEAR,
     corrected,
+    finish_block,
     finish_listed,
     measure,
     refined,
@@ -185,8 +186,11 @@ def limit_of_block(metric, ws, m, k, limit):
 
 @kernel
 def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
-    """Offer the `m` rows in `ws.rows`, whose sums stand in `ws.shared`."""
-    finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
+    """Offer the `m` rows in `ws.rows`; their sums stand in `ws.shared`, their first statistics in `ws.block`."""
+    if y.stats.shape[0] > 1:
+        for r in range(m):
+            ws.block[BLOCK + r] = y.stats[1, np.uint64(ws.rows[r])]
+    finish_block(metric, metric.finish, x, i, m, ws.shared, ws.block, ws.out)
     if size == 0 and radius != radius:
         limit = limit_of_block(metric, ws, np.int64(m), heap.ids.shape[0], limit)
     for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
@@ -214,6 +218,7 @@ def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
                 shared = ws.sums[row]
                 ws.rows[m] = row
                 ws.shared[m] = shared
+                ws.block[m] = y.stats[0, row]
                 ws.sums[row] = 0.0
                 m += np.uint64(shared != 0.0)  # 0: met already, by a rarer term
             s = stop
