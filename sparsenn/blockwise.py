@@ -98,7 +98,7 @@ def within_blockwise(metric, x, y, n_features, start, stop, skip_self, limit, ra
         skip = i if skip_self else -1
         size, _ = scan_tile(metric, x, i, y, 0, n, ws, skip, heap, 0, limit, radius)
         found = append_found(found, i - start, heap, size)
-    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+    return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 
 
 @entry
@@ -157,7 +157,7 @@ def within_products(metric, x, y, products, norms, error, start, skip_self, limi
         most = error * norm_of(x, i)
         size = verify_products(metric, x, i, y, products[c], norms, most, ws, skip, heap, limit, radius)
         found = append_found(found, c, heap, size)
-    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+    return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 
 
 @kernel

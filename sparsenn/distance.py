@@ -21,6 +21,7 @@ from sparsenn.metrics.registry import BoundMetric, Formula, resolve
 from sparsenn.rows import Rows, as_rows, dense_rows
 
 BLOCK = 512  # rows finished at once: their numbers stay in the first cache
+ROUNDING = 4e-13  # relative error of sums in float64 over long rows, with room to spare
 TOO_NEAR = 1e-6  # share of both rows' own sums under which a total from statistics has lost digits
 
 Store = namedtuple("Store", "indptr indices data stats")
@@ -28,8 +29,9 @@ Compiled = namedtuple(
     "Compiled",
     # addresses (0: none): loops over rows
     "measure settle finish refine accumulate correct bound_sum "
-    # how a step is bounded (0 not, 1 by norms, 2 by masses), distance of rows that share nothing (NaN: it depends)
-    "bound worst params",
+    # how a step is bounded (0 not, 1 by norms, 2 by masses), distance of rows that share nothing (NaN: it depends),
+    # what rounding may add to a surrogate before it is refined
+    "bound worst noise params",
 )
 UNBOUNDED, BY_NORM, BY_MASS = 0, 1, 2
 
@@ -116,13 +118,13 @@ class Space:
             projected = (rows.to_dense().matrix() - mean) @ matrix
             return dense_rows(np.ascontiguousarray(projected, dtype=np.float32), True)
         if self.bound.metric.presence:
-            return replace(rows, data=(rows.data != 0).astype(np.float32))
+            return replace(rows, data=(rows.data != 0).astype(np.float32), has_negative=False)
         if self.transform:
             rows = replace(rows, data=rows.data.copy())
             _transform_rows(
                 self.transform, self.compiled.params, rows.indptr, rows.indices, rows.data, rows.container != "csr"
             )
-        return rows
+        return rows.without_zeros() if rows.container == "csr" else rows
 
     def store(self, rows: Rows) -> Store:
         """Rows as compiled code sees them, with the statistics that the metric wants."""
@@ -133,16 +135,23 @@ class Space:
             stats = np.ascontiguousarray(self.bound.metric.summarise(stats, self.n_features), dtype=np.float64)
         return Store(rows.indptr, rows.indices, rows.data, stats)
 
-    def compiled_for(self, *rows: Rows) -> Compiled:
-        """Return the compiled metric; with negative values, rows that share nothing may be the nearest."""
-        if any(r.has_negative for r in rows):
-            return self.compiled._replace(worst=math.nan)
-        return self.compiled
+    def compiled_for(self, x: Store, y: Store, has_negative: bool) -> Compiled:
+        """Return the compiled metric for rows `x` among rows `y`.
+
+        With negative values, rows that share nothing may be the nearest.
+        """
+        compiled = self.compiled._replace(worst=math.nan) if has_negative else self.compiled
+        if compiled.refine:
+            largest = float(x.stats[0].max(initial=0.0) + y.stats[0].max(initial=0.0))
+            compiled = compiled._replace(noise=ROUNDING * largest)
+        return compiled
 
     def surrogate_of(self, distance: float) -> float:
         """Return the surrogate of a distance."""
         invert: Formula | None = self.bound.metric.invert
-        return float(invert(self.compiled.params, distance)) if invert else float(distance)
+        if invert is None or not 0.0 < distance < math.inf:
+            return float(distance)
+        return float(invert(self.compiled.params, distance))
 
     def correct(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
         """Turn surrogates into distances."""
@@ -170,6 +179,10 @@ def _check_values(bound: BoundMetric, rows: Rows, name: str) -> None:
             f"{record.name} needs values of at least 0: {name} has {rows.data[at]} at row {row}, column {column}; "
             "shift or clip the data, or use a metric for signed values such as cosine or euclidean"
         )
+    if record.check_range is not None and rows.data.size:
+        complaint = record.check_range(bound.params, float(np.abs(rows.data).max()), rows.shape[1])
+        if complaint:
+            raise ValueError(f"{record.name}: {complaint}")
     if rows.collision is not None and record.exact_integers:
         row, column, value = rows.collision
         raise ValueError(
@@ -188,17 +201,18 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
         if bound.function is not None:
             pair = traversal.user_pair(bound.function, len(bound.params), dense)
         measure = traversal.pairs(pair, key, dense, keep=bound.function is None)
-        return Compiled(measure, 0, 0, 0, 0, correct, 0, UNBOUNDED, math.nan, packed)
+        return Compiled(measure, 0, 0, 0, 0, correct, 0, UNBOUNDED, math.nan, 0.0, packed)
     step = traversal.shared_step(record)
     finish = traversal.finish(record.finish, record.additive, record.factor)
-    refine = traversal.refine(record.term, record.finish) if record.additive else 0
+    # counts of differing columns are exact: nothing to refine
+    refine = traversal.refine(record.term, record.finish) if record.additive and not record.exact_integers else 0
     bounds = record.norm or record.mass
     bound_kind = BY_NORM if record.norm else BY_MASS if record.mass else UNBOUNDED
     bound_sum = traversal.sums(bounds, squares=record.norm is not None) if bounds else 0
     if dense:
         measure = traversal.sweep(record.term or step)
         settle = traversal.finish(record.finish, False) if record.additive else finish
-        return Compiled(measure, settle, finish, 0, 0, correct, bound_sum, bound_kind, worst, packed)
+        return Compiled(measure, settle, finish, 0, 0, correct, bound_sum, bound_kind, worst, 0.0, packed)
     return Compiled(
         traversal.gather(step),
         finish,
@@ -209,6 +223,7 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
         bound_sum,
         bound_kind,
         worst,
+        0.0,
         packed,
     )
 
@@ -350,6 +365,9 @@ def evaluate(metric, x, i, w, y, rows, m, shared, block, out):
     """Surrogate distances of row `i` of `x` (scattered in `w`) to at most BLOCK listed rows of `y`."""
     if metric.settle == 0:
         measure(metric, x, i, w, y, y.indptr, 1, rows, m, out)
+        for r in range(m):
+            if out[r] != out[r]:  # a user's function may give NaN: such rows come last
+                out[r] = np.inf
         return
     measure(metric, x, i, w, y, y.indptr, 1, rows, m, shared)
     finish_listed(metric, metric.settle, x, i, y, rows, m, shared, block, out)

@@ -4,6 +4,7 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 (`termwise`), inner products through BLAS, or whole rows in blocks (`blockwise`).
 """
 
+import threading
 from collections.abc import Mapping
 from typing import Any
 
@@ -18,6 +19,36 @@ from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
+
+
+class _OneBlasThread:
+    """While anyone is inside, BLAS uses one thread: the blocks are the threads. The last one out restores it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._inside = 0
+        self._controller: Any = None
+        self._limit: Any = None
+
+    def __enter__(self) -> None:
+        with self._lock:
+            if self._inside == 0:
+                if self._controller is None:
+                    from threadpoolctl import ThreadpoolController
+
+                    self._controller = ThreadpoolController()
+                self._limit = self._controller.limit(limits=1, user_api="blas")
+                self._limit.__enter__()
+            self._inside += 1
+
+    def __exit__(self, *error: object) -> None:
+        with self._lock:
+            self._inside -= 1
+            if self._inside == 0:
+                self._limit.__exit__(None, None, None)
+
+
+one_blas_thread = _OneBlasThread()
 
 
 class ExactEngine:
@@ -43,9 +74,10 @@ class ExactEngine:
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
         self._store = space.store(rows)
-        self.way = "products" if rows.container == "dense" and space.inner_product else "blocks"
-        if self.way == "products":
+        self.way = "blocks"
+        if rows.container == "dense" and space.inner_product:
             self._norms = blockwise.all_norms(self._store)
+            self.way = "products" if _moderate(self._norms) else "blocks"
 
     @property
     def nbytes(self) -> int:
@@ -60,12 +92,12 @@ class ExactEngine:
         else:
             own = self.space.store(queries if self.rank is None else renumber(queries, self.rank))
             negative = self.has_negative or queries.has_negative
-        compiled = self.space.compiled
-        return own, compiled._replace(worst=np.nan) if negative else compiled
+        return own, self.space.compiled_for(own, self._store, negative)
 
     def nearest(self, queries: Rows | None, k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of each query; with None, of each row among the others."""
         x, metric = self._own(queries)
+        way = self._way_for(x)
         n = x.indptr.shape[0] - 1
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
         held = min(k, self.n_rows)  # no memory for more than there can be
@@ -73,9 +105,9 @@ class ExactEngine:
         skip, m = queries is None, self.space.n_features
 
         def block(start: int, stop: int) -> None:
-            if self.way == "postings":
+            if way == "postings":
                 termwise.nearest_termwise(metric, x, self._store, self._postings, m, start, stop, skip, found, near)
-            elif self.way == "blocks":
+            elif way == "blocks":
                 blockwise.nearest_blockwise(metric, x, self._store, m, start, stop, skip, found, near)
             else:
                 for at, products, error in self._products(x, start, stop):
@@ -83,7 +115,7 @@ class ExactEngine:
                         metric, x, self._store, products, self._norms, error, at, skip, found, near
                     )
 
-        self._map(block, n, n_jobs)
+        self._map(way, block, n, n_jobs)
         if held < k:
             indices[:], distances[:] = -1, np.inf
             indices[:, :held], distances[:, :held] = found, near
@@ -92,27 +124,29 @@ class ExactEngine:
     def within(self, queries: Rows | None, radius: float, n_jobs: int | None) -> RaggedNeighbors:
         """All rows within `radius` of each query; with None, of each row among the others."""
         x, metric = self._own(queries)
+        way = self._way_for(x)
         n = x.indptr.shape[0] - 1
-        narrow = np.float32(radius)
+        with np.errstate(over="ignore"):
+            narrow = np.float32(radius)
         limit = self.space.surrogate_of(float(np.nextafter(narrow, np.float32(np.inf))))
-        limit += abs(limit) * termwise.LOOSE
+        limit += abs(limit) * termwise.LOOSE + metric.noise
         skip, m = queries is None, self.space.n_features
 
         def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
-            if self.way == "postings":
+            if way == "postings":
                 return [
                     termwise.within_termwise(
                         metric, x, self._store, self._postings, m, start, stop, skip, limit, narrow
                     )
                 ]
-            if self.way == "blocks":
+            if way == "blocks":
                 return [blockwise.within_blockwise(metric, x, self._store, m, start, stop, skip, limit, narrow)]
             return [
                 blockwise.within_products(metric, x, self._store, products, self._norms, error, at, skip, limit, narrow)
                 for at, products, error in self._products(x, start, stop)
             ]
 
-        parts = [part for parts in self._map(block, n, n_jobs) for part in parts]
+        parts = [part for parts in self._map(way, block, n, n_jobs) for part in parts]
         counts, ids, distances = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else _nothing()
         return RaggedNeighbors(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), ids, distances)
 
@@ -126,14 +160,23 @@ class ExactEngine:
         for at in range(start, stop, size):
             yield at, queries[at : min(at + size, stop)] @ matrix.T, error
 
-    def _map(self, block: Any, n: int, n_jobs: int | None) -> list[Any]:
-        if self.way != "products":
-            return map_blocks(block, n, n_jobs)
-        from threadpoolctl import threadpool_limits
+    def _way_for(self, x: Store) -> str:
+        """Way to answer these queries: float32 products must neither overflow nor vanish."""
+        if self.way == "products" and x is not self._store and not _moderate(blockwise.all_norms(x)):
+            return "blocks"
+        return self.way
 
-        # the blocks are the threads: BLAS adds none of its own
-        with threadpool_limits(limits=1, user_api="blas"):
+    def _map(self, way: str, block: Any, n: int, n_jobs: int | None) -> list[Any]:
+        if way != "products":
             return map_blocks(block, n, n_jobs)
+        with one_blas_thread:
+            return map_blocks(block, n, n_jobs)
+
+
+def _moderate(norms: npt.NDArray[np.float32]) -> bool:
+    """Whether products of rows of these norms keep float32's digits."""
+    present = norms[norms > 0]
+    return bool(present.size == 0 or (present.min() > 1e-15 and present.max() < 1e15))
 
 
 def _nothing() -> tuple[Any, Any, Any]:
@@ -214,7 +257,7 @@ def fit_space(data: Any, metric: Any, metric_params: Mapping[str, Any] | None, n
     from sparsenn.metrics import resolve
 
     bits = resolve(metric, metric_params).metric.containers == ("bits",)
-    rows = as_rows(data, bits=bits, name=name)
+    rows = data.copy() if isinstance(data, Rows) else as_rows(data, bits=bits, name=name)
     space = Space.fit(metric, metric_params, rows)
     return space, space.read(rows, name)
 

@@ -5,7 +5,7 @@ within a row, no repeated columns, no stored zeros, everything finite. The input
 """
 
 import contextlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -58,6 +58,10 @@ class Rows:
         """View of dense rows as a matrix."""
         return self.data.reshape(self.shape)
 
+    def copy(self) -> "Rows":
+        """Rows in arrays of their own."""
+        return replace(self, indptr=self.indptr.copy(), indices=self.indices.copy(), data=self.data.copy())
+
     def take(self, ids: npt.NDArray[np.int64]) -> "Rows":
         """Rows of the given ids, as rows of their own."""
         lengths = np.diff(self.indptr)[ids]
@@ -65,6 +69,14 @@ class Rows:
         where = np.repeat(self.indptr[ids] - indptr[:-1], lengths) + np.arange(indptr[-1])
         indices = self.indices[where] if self.container == "csr" else self.indices
         return Rows(indptr, indices, self.data[where], (len(ids), self.shape[1]), self.container, self.has_negative)
+
+    def without_zeros(self) -> "Rows":
+        """CSR rows without zeros that a transform made."""
+        there = self.data != 0
+        if there.all():
+            return self
+        kept = np.concatenate([[0], np.cumsum(there)])
+        return replace(self, indptr=kept[self.indptr], indices=self.indices[there], data=self.data[there])
 
     def to_csr(self) -> "Rows":
         """Dense rows as CSR rows."""
@@ -134,6 +146,8 @@ def as_rows(data: Any, *, bits: bool = False, name: str = "X") -> Rows:
     """
     if isinstance(data, Rows):
         return data
+    if isinstance(data, np.ma.MaskedArray):
+        raise ValueError(f"{name} is a masked array: fill the masked values first, e.g. {name}.filled(0)")
     if bits:
         return _bit_rows(data, name)
     if hasattr(data, "tocsr") and hasattr(data, "nnz"):
@@ -150,6 +164,11 @@ def _check_shape(shape: tuple[int, ...], name: str) -> None:
 
 
 def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
+    if dtype.kind in "OUS":
+        raise ValueError(
+            f"{name} must hold real numbers, got dtype {dtype}: turn texts into rows first, "
+            "e.g. with sklearn.feature_extraction.text.TfidfVectorizer"
+        )
     if dtype.kind not in "biuf":
         raise ValueError(
             f"{name} must hold real numbers, got dtype {dtype}: convert it, e.g. {name}.astype(numpy.float32)"
@@ -174,7 +193,8 @@ def _collision(original: npt.NDArray[Any], data: npt.NDArray[np.float32], limit:
     """Position of the first integer that float32 cannot hold, or -1."""
     if original.dtype.itemsize <= 2 or original.dtype == np.float32 or limit < EXACT_INTEGERS or not data.size:
         return -1
-    lost = (np.abs(data) >= EXACT_INTEGERS) & (data.astype(np.float64) != original.astype(np.float64))
+    exact = original.astype(np.float64)
+    lost = (np.abs(data) >= EXACT_INTEGERS) & (data.astype(np.float64) != exact) & (exact == np.floor(exact))
     lost |= (np.abs(data) >= 2.0**53) & (original.dtype.kind in "iu")
     first = int(np.argmax(lost))
     return first if lost[first] else -1
@@ -188,8 +208,8 @@ def _dense_rows(data: Any, name: str) -> Rows:
     if original.dtype.kind == "O":
         with contextlib.suppress(TypeError, ValueError):  # the dtype check below says what is wrong
             original = original.astype(np.float64)
-    _check_shape(original.shape, name)
     _check_dtype(original.dtype, name)
+    _check_shape(original.shape, name)
     matrix = _to_float32(original)
     flat = matrix.reshape(-1)
     bad, least, limit = _survey(flat)
@@ -209,7 +229,12 @@ def _csr_rows(data: Any, name: str) -> Rows:
     csr = data.tocsr()
     n, m = csr.shape
     indptr = np.array(csr.indptr, dtype=np.int64)
-    if len(indptr) != n + 1 or indptr[0] != 0 or (np.diff(indptr) < 0).any() or indptr[-1] > len(csr.indices):
+    if (
+        len(indptr) != n + 1
+        or indptr[0] != 0
+        or (np.diff(indptr) < 0).any()
+        or indptr[-1] > min(len(csr.indices), len(csr.data))
+    ):
         raise ValueError(f"{name} is not a valid CSR matrix: indptr must rise from 0 to the number of stored values")
     stored = csr.indices[: indptr[-1]]
     if stored.size and (stored.min() < 0 or stored.max() >= m):

@@ -89,7 +89,7 @@ def offer(metric, heap, size, limit, radius, surrogate, row):
         return size, limit
     size = push(heap, size, distance, row, surrogate)
     if radius != radius and size == heap.ids.shape[0]:
-        bar = loosened(heap.surrogates[0])
+        bar = loosened(heap.surrogates[0]) + metric.noise
         limit = bar if bar < limit else limit
     return size, limit
 
@@ -472,32 +472,36 @@ def within_termwise(metric, x, y, postings, n_features, start, stop, skip_self, 
         skip = i if skip_self else -1
         size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
         found = append_found(found, i - start, heap, size)
-    return found.counts, found.ids[: found.counts.sum()], found.distances[: found.counts.sum()]
+    return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 
 
-Found = namedtuple("Found", "counts ids distances")
+Found = namedtuple("Found", "counts used ids distances")
 
 
 @maker
 def make_found(n_rows):
     """Growing lists of results."""
-    return Found(np.zeros(n_rows, np.int64), np.empty(1024, np.int64), np.empty(1024, np.float32))
+    return Found(
+        np.zeros(n_rows, np.int64), np.zeros(1, np.int64), np.empty(1024, np.int64), np.empty(1024, np.float32)
+    )
 
 
 @maker
 def append_found(found, which, heap, size):
     """Add a sorted heap to the lists."""
     sort_heap(heap, size)
-    used = found.counts[:which].sum()
+    used = found.used[0]
     if used + size > found.ids.shape[0]:
         room = 2 * (used + size)
         ids, distances = np.empty(room, np.int64), np.empty(room, np.float32)
         ids[:used] = found.ids[:used]
         distances[:used] = found.distances[:used]
-        found = Found(found.counts, ids, distances)
+        found = Found(found.counts, found.used, ids, distances)
     found.counts[which] = size
-    found.ids[used : used + size] = heap.ids[:size]
-    found.distances[used : used + size] = heap.distances[:size]
+    found.used[0] = used + size
+    for r in range(size):
+        found.ids[used + r] = heap.ids[r]
+        found.distances[used + r] = heap.distances[r] + np.float32(0)  # no negative zero
     return found
 
 

@@ -232,7 +232,8 @@ def user_pair(function, n_params, dense):
             return float(function(val1, val2, p[1], p[2], p[3]))
         return float(function(val1, val2, p[1], p[2], p[3], p[4]))
 
-    def four_arrays(p, ind1, val1, ind2, val2):
+    def four_arrays(p, columns1, val1, columns2, val2):
+        ind1, ind2 = columns1.view(np.int32), columns2.view(np.int32)  # signed, so that differences do not wrap
         if n_params == 0:
             return float(function(ind1, val1, ind2, val2))
         if n_params == 1:

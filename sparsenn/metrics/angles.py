@@ -22,7 +22,9 @@ from sparsenn.metrics.formulas import (
 from sparsenn.metrics.registry import Metric, register
 
 TEN_DEGREES = math.radians(10.0)
-ROUNDING = 1e-15  # what float64 leaves of 1 − cos of identical rows; its root would show
+# What float64 leaves of 1 − cos of identical rows, however long; its root would show. Less than float32's rounding of
+# three units in the last place of the data can mean.
+ROUNDING = 2e-14
 
 
 def negative(p, x, y, shared):
@@ -61,9 +63,20 @@ def centred(sums: Array, n_features: int) -> Array:
 def one_minus_correlation(p, x, y, shared):
     """1 − r, from means and inverse centred norms; a constant row counts as an empty one."""
     scale = x[1] * y[1]
-    if scale > 0.0:
-        return min(max(1.0 - (shared - p[0] * x[0] * y[0]) * scale, 0.0), 2.0)
-    return 1.0 if x[1] != y[1] else 0.0
+    distance = 1.0 - (shared - p[0] * x[0] * y[0]) * scale
+    distance = distance if distance > ROUNDING else 0.0
+    return min(distance, 2.0) if scale > 0.0 else (1.0 if x[1] != y[1] else 0.0)
+
+
+def centre_full_rows(p, indices, values):
+    """x − mean, of a row that stores every column: r stays, and the digits of a mean far from 0 are not lost."""
+    if values.shape[0] == p[0]:
+        total = 0.0
+        for t in range(values.shape[0]):
+            total += values[t]
+        mean = total / max(p[0], 1.0)
+        for t in range(values.shape[0]):
+            values[t] = values[t] - mean
 
 
 def ranks_above_zero(p, indices, values):
@@ -174,6 +187,7 @@ register(
         name="correlation",
         formula="1 − Pearson's r (over all columns, zeros included)",
         step=product,
+        transform=centre_full_rows,
         statistics=(value, square),
         summarise=centred,
         finish=one_minus_correlation,

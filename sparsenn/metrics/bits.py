@@ -12,7 +12,7 @@ def bit_hamming(p, ind1, val1, ind2, val2):
     differ = 0
     for t in range(x.shape[0]):
         differ += popcount(x[t] ^ y[t])
-    return differ / p[0]
+    return differ / max(p[0], 1.0)
 
 
 def bit_jaccard(p, ind1, val1, ind2, val2):

@@ -78,7 +78,7 @@ def differs(p, a, b):
 
 def share_of_columns(p, x, y, total):
     """Share of all columns."""
-    return total / p[0]
+    return total / max(p[0], 1.0)
 
 
 def scale_columns(p, indices, values):
@@ -118,6 +118,14 @@ def great_circle(p, ind1, val1, ind2, val2):
 
 def _check_p(value):
     return check_number(value) or (None if value >= 1 else "must be at least 1 (use chebyshev for infinity)")
+
+
+def _check_powers(params, largest, width):
+    """Complain where |x − y|^p would leave float64."""
+    p = float(params["p"])
+    if largest > 0 and abs(p * math.log10(2 * largest)) + math.log10(max(width, 1)) > 290:
+        return f"p={p:g} is too large for values up to {largest:g}: rescale the data to about 1, or use chebyshev"
+    return None
 
 
 def _pack_minkowski(params, n_features):
@@ -259,6 +267,7 @@ register(
         correct=root,
         invert=unroot,
         transform=scale_columns,
+        check_range=_check_powers,
         pack=_pack_minkowski,
         reference=_minkowski,
         example={"p": 3.0},

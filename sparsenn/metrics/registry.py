@@ -69,7 +69,8 @@ class Metric:
     worst: float | None = None  # distance of two rows that share nothing, if none is larger
     presence: bool = False  # only which columns are there matters
     signed: bool = True  # negative values are allowed
-    exact_integers: bool = False  # integers that collide in float32 are refused
+    exact_integers: bool = False  # values are compared for equality: integers that collide in float32 are refused
+    check_range: Callable[[Mapping[str, Any], float, int], str | None] | None = None  # (params, largest value, width)
     transform: Formula | None = None
     pack: Callable[[Mapping[str, Any], int], npt.NDArray[np.float64]] | None = None
     fit: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None

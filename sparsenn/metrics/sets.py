@@ -28,7 +28,7 @@ def dice(p, x, y, shared):
 
 def matching(p, x, y, shared):
     """Share of all columns that one row has and the other has not."""
-    return (x[0] + y[0] - 2.0 * shared) / p[0]
+    return (x[0] + y[0] - 2.0 * shared) / max(p[0], 1.0)
 
 
 def overlap(p, x, y, shared):
@@ -51,19 +51,19 @@ def tversky(p, x, y, shared):
 
 def kulsinski(p, x, y, shared):
     """(d + n − |x∩y|) / (d + n), where d = |x△y|."""
-    whole = x[0] + y[0] - 2.0 * shared + p[0]
+    whole = max(x[0] + y[0] - 2.0 * shared + p[0], 1.0)
     return (whole - shared) / whole
 
 
 def rogers_tanimoto(p, x, y, shared):
     """2d / (n + d), where d = |x△y|."""
     apart = x[0] + y[0] - 2.0 * shared
-    return 2.0 * apart / (p[0] + apart)
+    return 2.0 * apart / max(p[0] + apart, 1.0)
 
 
 def russell_rao(p, x, y, shared):
     """(n − |x∩y|) / n."""
-    return (p[0] - shared) / p[0]
+    return (p[0] - shared) / max(p[0], 1.0)
 
 
 def sokal_sneath(p, x, y, shared):
