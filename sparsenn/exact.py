@@ -22,30 +22,24 @@ PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
 class _OneBlasThread:
-    """While anyone is inside, BLAS uses one thread: the blocks are the threads. The last one out restores it."""
+    """Inside, BLAS uses one thread: the blocks are the threads. One caller at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._inside = 0
+        self._lock = threading.RLock()
         self._controller: Any = None
         self._limit: Any = None
 
     def __enter__(self) -> None:
-        with self._lock:
-            if self._inside == 0:
-                if self._controller is None:
-                    from threadpoolctl import ThreadpoolController
+        self._lock.acquire()  # held until the end: BLAS's number of threads is one for the whole process
+        if self._controller is None:
+            from threadpoolctl import ThreadpoolController
 
-                    self._controller = ThreadpoolController()
-                self._limit = self._controller.limit(limits=1, user_api="blas")
-                self._limit.__enter__()
-            self._inside += 1
+            self._controller = ThreadpoolController()
+        self._limit = self._controller.limit(limits=1, user_api="blas")
 
     def __exit__(self, *error: object) -> None:
-        with self._lock:
-            self._inside -= 1
-            if self._inside == 0:
-                self._limit.__exit__(None, None, None)
+        self._limit.restore_original_limits()
+        self._lock.release()
 
 
 one_blas_thread = _OneBlasThread()
