@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import postings, termwise
+from sparsenn import postings
 from tests import naive
 
 # one of each kind: bound by norms, by masses, not at all; disjoint rows the farthest, or not
@@ -190,7 +190,3 @@ def test_an_empty_query_touches_no_list():
     empty = np.flatnonzero(np.diff(X.indptr) == 0)[:3]
     assert indices[0, : len(empty)].tolist() == empty.tolist()
     assert (distances[0, len(empty) :] == 1).all()
-
-
-def test_the_costs_are_positive():
-    assert termwise.VERIFY > 0 < termwise.FEW

@@ -13,8 +13,6 @@ from sparsenn.metrics.formulas import (
     magnitude,
     product,
     square,
-    square_root,
-    squared,
     squares_to_inverse_norms,
     squares_to_norms,
     value,
@@ -220,5 +218,3 @@ register(
         reference=_tsss,
     ),
 )
-
-__all__ = ["one_minus_cosine", "square_root", "squared"]
