@@ -129,6 +129,7 @@ def _invoke(result: Any) -> Any:
 
 call = _invoke(types.void)
 call_float = _invoke(types.float64)
+call_int = _invoke(types.int64)
 
 
 @intrinsic

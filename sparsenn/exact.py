@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sparsenn import blockwise, termwise
 from sparsenn.distance import Space, Store
 from sparsenn.parallel import count_jobs, map_blocks
-from sparsenn.postings import add_tiers, invert, rank_columns, renumber, renumber_in_place
+from sparsenn.postings import add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
@@ -65,6 +65,8 @@ class ExactEngine:
             self.rank = rank_columns(rows)
             postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
+            most = int(termwise.FEW * self.n_rows)
+            postings = add_marks(postings, self._store, space.compiled, most)
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
         self._store = space.store(rows)

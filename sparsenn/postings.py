@@ -17,12 +17,16 @@ import numpy.typing as npt
 
 from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
+from sparsenn.heap import make_heap, push, sort_heap
+from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows, sort_columns
 
-Postings = namedtuple("Postings", "indptr ids values cuts rest ends")
+Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows mark_values extremes")
 
 # Shares of the expected work that the tiers leave undone. Eight were as good as any finer division.
 TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+# Ranks by impact at which a list's row is marked: that many rows of the list are at least as near.
+MARKS = (2, 4, 8, 16, 32, 64)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
 
@@ -121,7 +125,8 @@ def invert(rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | Non
     rank = np.empty(0, np.int32) if rank is None else rank
     indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, rank, n_columns)
     cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
-    return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends)
+    mark_rows, mark_values = np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32)
+    return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends, mark_rows, mark_values, np.zeros((2, 2)))
 
 
 def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
@@ -131,6 +136,56 @@ def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
     """
     _transpose_back(postings.indptr, postings.ids, postings.values, rows.indptr, rows.indices, rows.data)
     return rows
+
+
+@entry
+def _mark_lists(address, params, starts, ids, values, stats, most, first, last, mark_rows, mark_values):
+    """Find the rows of the lists [first, last) at the ranks of MARKS, by impact; longer lists than `most` have none."""
+    best = make_heap(MARKS[-1])
+    for c in range(first, last):
+        a, b = starts[c], starts[c + 1]
+        size = 0
+        if b - a <= most:
+            for s in range(a, b):
+                row = ids[s]
+                impact = call_float(
+                    address,
+                    (params, np.int64(params.shape[0]), np.float64(values[s]), stats[0, row], stats[-1, row]),
+                )
+                if size < MARKS[-1] or -impact < best.surrogates[0]:
+                    size = push(best, size, np.float32(-impact), s, -impact)
+            sort_heap(best, size)
+        for slot in range(len(MARKS)):
+            there = MARKS[slot] <= size
+            at = best.ids[MARKS[slot] - 1] if there else 0
+            mark_rows[slot, c] = ids[at] if there else -1
+            mark_values[slot, c] = values[at] if there else 0.0
+
+
+def add_marks(postings: Postings, forward: Store, metric: Compiled, most: int) -> Postings:
+    """Postings with what a first limit needs.
+
+    The least and largest statistics of rows that are not empty; and marks, where one shared term
+    orders rows alike for every query (the metric's impact).
+    """
+    there = np.diff(forward.indptr) > 0
+    if there.any():
+        stats = forward.stats[:, there]
+        postings.extremes[:, : len(stats)] = stats.min(axis=1), stats.max(axis=1)
+    if metric.impact == 0:
+        return postings
+    n_columns = len(postings.indptr) - 1
+    rows, values = np.empty((len(MARKS), n_columns), np.int32), np.empty((len(MARKS), n_columns), np.float32)
+    p, stats = postings, forward.stats
+    middle = np.searchsorted(p.indptr, np.linspace(0, p.indptr[-1], 17)[1:-1])
+    ends = np.concatenate([[0], middle, [n_columns]])
+
+    def block(a: int, b: int) -> None:
+        first, last = ends[a], ends[b]
+        _mark_lists(metric.impact, metric.params, p.indptr, p.ids, p.values, stats, most, first, last, rows, values)
+
+    map_blocks(block, 16, None, 1)
+    return postings._replace(mark_rows=rows, mark_values=values)
 
 
 def add_tiers(postings: Postings, forward: Store, metric: Compiled) -> Postings:

@@ -2,8 +2,9 @@
 
 Three ways, chosen for each query by what it will touch:
 
-* few postings, and rows that share nothing are the farthest: sum into the accumulator, then walk
-  the same lists again and finish only the rows on them;
+* few postings, and rows that share nothing are the farthest: sum all lists but the longest, take a
+  limit from the best single list (its k-th row by impact), add the longest list while reading the sums
+  it completes, walk the others again, and finish only the rows whose sum can be within the limit;
 * many: sum, then finish all rows in blocks (rows that share nothing included: for euclidean and its
   like they may be the nearest);
 * many, and the metric has a bound: sum the rarer terms, verify a few good rows for a threshold, and
@@ -18,9 +19,10 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import call, call_float, entry, folded, kernel, maker, merged
+from sparsenn._jit import call, call_float, call_int, entry, folded, kernel, maker, merged
 from sparsenn.distance import (
     BLOCK,
+    BY_MASS,
     BY_NORM,
     TOO_NEAR,
     corrected,
@@ -32,7 +34,7 @@ from sparsenn.distance import (
     unscatter,
 )
 from sparsenn.heap import farther, make_heap, push, sort_heap
-from sparsenn.postings import list_length
+from sparsenn.postings import MARKS, list_length
 
 # Costs, in postings summed (about 0.7 ns), as benchmarks/bench_kernels.py measures them.
 VERIFY = 150  # verify one candidate: a cold row, and its share of the heap
@@ -41,12 +43,11 @@ VERIFY = 150  # verify one candidate: a cold row, and its share of the heap
 FEW = 0.25
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
-LANES = 64
 NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums found listed lanes w shared block out rows")
+Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows")
 
 
 @maker
@@ -56,7 +57,8 @@ def make_workspace(n, n_features):
         np.zeros(n, np.float64),
         np.empty(n + 1, np.uint32),
         np.empty(BLOCK + 1, np.uint32),
-        np.empty(LANES, np.float64),
+        np.empty(BLOCK, np.float64),
+        np.zeros(1, np.uint32),
         np.zeros(n_features, np.float32),
         np.empty(BLOCK, np.float64),
         np.empty(2 * BLOCK + 2, np.float64),
@@ -166,34 +168,39 @@ def kth_smallest(values, n, k):
 
 
 @kernel
-def limit_of_block(metric, ws, m, k, limit):
-    """Find a surrogate that the k nearest of the block's `m` rows do not exceed, without a heap.
+def near_of_block(metric, ws, m, k, limit):
+    """List the rows of the finished block that may be among the nearest `k`: how many, and the limit.
 
-    The least of each of 64 lanes is a row of its own, so the (k + 1)-th of them bounds the k nearest,
-    one of which may be the query itself.
+    One of the k + 1 nearest may be the query itself.
     """
-    if metric.refine != 0 or k >= LANES // 2 or m < 2 * LANES:
-        return limit
-    for lane in range(np.uint64(LANES)):
-        ws.lanes[lane] = ws.out[lane]
-    for first in range(np.uint64(LANES), np.uint64(m - m % LANES), np.uint64(LANES)):
-        for lane in range(np.uint64(LANES)):
-            d, least = ws.out[first + lane], ws.lanes[lane]
-            ws.lanes[lane] = d if d < least else least
-    bar = loosened(kth_smallest(ws.lanes, LANES, k))
-    return bar if bar < limit else limit
+    near = list_near(ws.out, m, limit, 0, ws.listed)
+    if near <= k + 1 or metric.refine != 0:
+        return near, limit
+    for r in range(near):
+        ws.spare[r] = ws.out[ws.listed[r]]
+    return near, min(limit, loosened(kth_smallest(ws.spare, near, k)))
 
 
 @kernel
-def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
-    """Offer the `m` rows in `ws.rows`; their sums stand in `ws.shared`, their first statistics in `ws.block`."""
+def finish_rows(metric, x, i, y, m, ws):
+    """Surrogates of the rows in `ws.rows`, whose sums stand in `ws.shared`."""
+    for r in range(m):
+        ws.block[r] = y.stats[0, np.uint64(ws.rows[r])]
     if y.stats.shape[0] > 1:
         for r in range(m):
             ws.block[BLOCK + r] = y.stats[1, np.uint64(ws.rows[r])]
     finish_block(metric, metric.finish, x, i, m, ws.shared, ws.block, ws.out)
-    if size == 0 and radius != radius:
-        limit = limit_of_block(metric, ws, np.int64(m), heap.ids.shape[0], limit)
-    for r in range(list_near(ws.out, m, limit, 0, ws.listed)):
+
+
+@kernel
+def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
+    """Offer the `m` rows in `ws.rows`; their sums stand in `ws.shared`."""
+    finish_rows(metric, x, i, y, m, ws)
+    if radius != radius:
+        near, limit = near_of_block(metric, ws, m, heap.ids.shape[0], limit)
+    else:
+        near = list_near(ws.out, m, limit, 0, ws.listed)
+    for r in range(near):
         at = ws.listed[r]
         row = np.int64(ws.rows[at])
         if ws.out[at] <= limit and row != skip:
@@ -202,31 +209,134 @@ def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     return size, limit
 
 
+@kernel
+def nearest_possible(metric, x, i, extremes, shared, ws):
+    """Surrogate of the nearest row that shares this much with the query, as far as the rows' statistics go."""
+    for e in range(2):
+        first = extremes[e, 0]
+        ws.block[e] = max(first, shared) if metric.bound == BY_MASS else first  # no row shares more than its mass
+        ws.block[BLOCK + e] = extremes[e, 1]
+        ws.shared[e] = shared
+    finish_block(metric, metric.finish, x, i, 2, ws.shared, ws.block, ws.out)
+    return min(ws.out[0], ws.out[1])
+
+
+@kernel
+def least_shared(metric, x, i, extremes, limit, ws):
+    """Find a sum that every row within `limit` exceeds; where finishing is linear, nearly the largest such sum."""
+    low, far = 0.0, metric.worst
+    if not limit < far:
+        return low
+    high = 1.0
+    near = nearest_possible(metric, x, i, extremes, high, ws)
+    while near > limit and high < 1e30:
+        low, far = high, near
+        high *= 2.0
+        near = nearest_possible(metric, x, i, extremes, high, ws)
+    for _ in range(3):  # false position
+        guess = low + 0.999 * (high - low) * (far - limit) / (far - near)
+        value = nearest_possible(metric, x, i, extremes, guess, ws)
+        if value > limit:
+            low, far = guess, value
+            if (high - low) * (far - limit) <= 0.01 * low * (far - near):
+                break
+        else:
+            high, near = guess, value
+    return low
+
+
+@kernel
+def first_limit(metric, x, i, y, postings, ws, k, limit):
+    """Find a limit that some list alone has `k` + 1 rows within, from the lists' marks."""
+    slot = 0
+    while slot < len(MARKS) and MARKS[slot] <= k:
+        slot += 1
+    if slot >= postings.mark_rows.shape[0]:
+        return limit
+    m = 0
+    for t in range(x.indptr[i], min(x.indptr[i + 1], x.indptr[i] + BLOCK)):
+        row = postings.mark_rows[slot, x.indices[t]]
+        if row >= 0:
+            ws.rows[m] = row
+            ws.shared[m] = 0.0
+            call(
+                metric.accumulate,
+                (
+                    metric.params,
+                    np.int64(metric.params.shape[0]),
+                    np.float64(x.data[t]),
+                    ws.first,
+                    (postings.mark_values, slot * postings.mark_values.shape[1] + np.int64(x.indices[t])),
+                    np.int64(1),
+                    (ws.shared, m),
+                ),
+            )
+            m += 1
+    finish_rows(metric, x, i, y, m, ws)
+    for r in range(m):
+        limit = min(limit, loosened(ws.out[r]))
+    return limit
+
+
 @merged
 def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
-    """Answer a query that meets few rows: the lists are walked again to find them."""
+    """Answer a query that meets few rows: only those are looked at, and only those near enough are finished."""
     a, b = x.indptr[i], x.indptr[i + 1]
-    sum_terms(metric, postings, x, a, b, ws.sums)
+    sum_terms(metric, postings, x, a + 1, b, ws.sums)
+    if radius != radius:
+        limit = first_limit(metric, x, i, y, postings, ws, heap.ids.shape[0], limit)
+    least = least_shared(metric, x, i, postings.extremes, limit, ws)
     size = 0
-    m = np.uint64(0)
-    for t in range(b - 1, a - 1, -1):
-        s, end = np.uint64(postings.indptr[x.indices[t]]), np.uint64(postings.indptr[x.indices[t] + 1])
+    m = np.int64(0)
+    s, end = postings.indptr[x.indices[a]], postings.indptr[x.indices[a] + 1]
+    while s < end:
+        if m > BLOCK - STRIDE:
+            size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
+            least = least_shared(metric, x, i, postings.extremes, limit, ws)
+            m = np.int64(0)
+        n = min(end - s, BLOCK - m)
+        m = call_int(
+            metric.harvest,
+            (
+                metric.params,
+                np.int64(metric.params.shape[0]),
+                np.float64(x.data[a]),
+                (postings.ids, s),
+                (postings.values, s),
+                n,
+                ws.sums,
+                np.float64(least),
+                ws.rows,
+                ws.shared,
+                m,
+            ),
+        )
+        s += n
+    for t in range(b - 1, a, -1):
+        s, end = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
         while s < end:
-            stop = min(end, s + (np.uint64(BLOCK) - m))
-            for at in range(s, stop):
-                row = postings.ids[at]
-                shared = ws.sums[row]
-                ws.rows[m] = row
-                ws.shared[m] = shared
-                ws.block[m] = y.stats[0, row]
-                ws.sums[row] = 0.0
-                m += np.uint64(shared != 0.0)  # 0: met already, by a rarer term
+            stop = min(end, s + BLOCK - m)
+            m = collect(postings.ids, s, stop, ws, least, np.uint64(m))
             s = stop
-            if m == np.uint64(BLOCK):
+            if m > BLOCK - STRIDE:
                 size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
-                m = np.uint64(0)
+                least = least_shared(metric, x, i, postings.extremes, limit, ws)
+                m = np.int64(0)
     size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
     return offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius)
+
+
+@kernel
+def collect(ids, s, end, ws, least, m):
+    """List the rows of ``ids[s:end]`` whose sum exceeds `least`, and clear their sums; returns their number."""
+    for at in range(np.uint64(s), np.uint64(end)):
+        row = ids[at]
+        shared = ws.sums[row]
+        ws.sums[row] = 0.0
+        ws.rows[m] = row
+        ws.shared[m] = shared
+        m += np.uint64(shared > least)  # a branch would be mispredicted
+    return np.int64(m)
 
 
 @folded

@@ -8,7 +8,7 @@ compilation of its own few lines. The loops take pointers:
 ``measure``    one row (its slices, and scattered into the workspace `w`) against a list of rows
 ``finish``     statistics and shared sums of a block -> surrogate distances
 ``refine``     two rows side by side, for pairs too near for statistics
-``accumulate`` one posting list into the accumulator
+``accumulate`` one posting list into the accumulator; ``harvest``: the last one, and the sums back out
 ``sums``       Σ s(p, a) over one row; ``transform`` rewrites one row; ``correct`` one number
 =============  ====================================================================================
 
@@ -34,6 +34,8 @@ ACCUMULATE = types.void(F64, n64, f64, U32, F32, n64, F64)
 SUMS = f64(F64, n64, F32, n64)
 TRANSFORM = types.void(F64, n64, U32, F32, n64)
 CORRECT = f64(F64, n64, f64)
+IMPACT = f64(F64, n64, f64, f64, f64)
+HARVEST = n64(F64, n64, f64, U32, F32, n64, F64, f64, U32, F64, n64)
 
 AHEAD = 6  # rows of look-ahead for the prefetch: 4 to 6 were best (355 -> 110 ns a cold row)
 
@@ -167,6 +169,27 @@ def accumulate(step, presence):
     return callback(loop, ACCUMULATE, _key("accumulate", step, presence))
 
 
+def harvest(step, presence):
+    """Add the last posting list of a query: clear the sums it completes, and list the rows of those above `least`."""
+    formula = kernel(step)
+
+    def loop(p, n_p, v, ids, values, n, accumulator, least, rows, shared, m):
+        p_ = carray(p, (n_p,))
+        ids_, values_, sums_ = carray(ids, (n,)), carray(values, (n,)), carray(accumulator, (1,))
+        rows_, shared_ = carray(rows, (1,)), carray(shared, (1,))
+        found = np.uint64(m)
+        for s in range(np.uint64(n)):
+            row = ids_[s]
+            total = sums_[row] + formula(p_, v, 1.0 if presence else np.float64(values_[s]))
+            sums_[row] = 0.0
+            rows_[found] = row
+            shared_[found] = total
+            found += np.uint64(total > least)  # a branch would be mispredicted
+        return np.int64(found)
+
+    return callback(loop, HARVEST, _key("harvest", step, presence))
+
+
 def sums(formula, squares=False):
     """Σ formula over the values of a row, or Σ formula²."""
     inner = kernel(formula)
@@ -200,6 +223,16 @@ def correct(formula):
         return inner(carray(p, (n_p,)), s)
 
     return callback(loop, CORRECT, _key("correct", formula))
+
+
+def impact(formula):
+    """One number: how near a shared value brings a row."""
+    inner = kernel(formula)
+
+    def loop(p, n_p, b, y0, y1):
+        return inner(carray(p, (n_p,)), b, (y0, y1))
+
+    return callback(loop, IMPACT, _key("impact", formula))
 
 
 def shared_step(metric: Metric):

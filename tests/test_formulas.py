@@ -183,6 +183,46 @@ def test_finish_falls_as_more_is_shared(name):
             assert (surrogates[1:] <= surrogates[:-1] + 1e-12).all()
 
 
+def many_rows(record, p):
+    """Values and statistics of rows of many lengths and sizes, none empty."""
+    rng = np.random.default_rng(5)
+    for n in rng.integers(1, N, 60):
+        row = np.zeros(N, np.float32)
+        row[rng.choice(N, n, replace=False)] = 10.0 ** rng.uniform(-2, 1, n)
+        values = prepared(record, p, row)[1]
+        yield values, statistics(record, p, values, N)
+
+
+@having(lambda record: record.impact is not None)
+def test_impact_orders_the_rows_of_a_column_as_finish_does(name):
+    record = metrics.get(name)
+    p = metrics.bind(record, parameters(record)).pack(N)
+    rows = [(float(values[0]), y) for values, y in many_rows(record, p)]
+    rows.sort(key=lambda row: -record.impact(p, *row))
+    for values, x in list(many_rows(record, p))[::6]:
+        step = step_of(record)
+        surrogates = np.array([record.finish(p, x, y, step(p, float(values[-1]), b)) for b, y in rows])
+        assert (surrogates[1:] >= surrogates[:-1] - 1e-12).all()
+
+
+@having(lambda record: record.worst is not None)
+def test_the_nearest_row_for_a_sum_has_extreme_statistics(name):
+    record = metrics.get(name)
+    p = metrics.bind(record, parameters(record)).pack(N)
+    rows = list(many_rows(record, p))
+    stats = np.array([y for _, y in rows])
+    ends = [tuple(stats.min(axis=0)), tuple(stats.max(axis=0))]
+    for left, x in rows[::6]:
+        for right, y in rows:
+            for shared in np.linspace(0, most_shared(record, p, left, right), 8):
+                least = [(max(end[0], shared), end[1]) if record.mass else end for end in ends]
+                f = [
+                    record.finish(p, x, row, x[0] + row[0] - record.factor * shared if record.additive else shared)
+                    for row in (y, *least)
+                ]
+                assert min(f[1:]) <= f[0] + 1e-12
+
+
 def most_shared(record, p, left, right):
     """Bound of the shared sum of two rows, as pruning computes it."""
     if record.norm is not None:

@@ -30,12 +30,22 @@ def negative(p, x, y, shared):
     return -shared
 
 
+def own_value(p, b, y):
+    """b."""
+    return b
+
+
 def one_minus_cosine(p, x, y, shared):
     """1 − cos, from inverse norms; an empty row is at 1 from any other, at 0 from another empty one."""
     scale = x[0] * y[0]
     distance = 1.0 - shared * scale
     distance = distance if distance > ROUNDING else 0.0
     return distance if scale > 0.0 else (1.0 if x[0] != y[0] else 0.0)
+
+
+def scaled(p, b, y):
+    """b / norm of its row."""
+    return b * y[0]
 
 
 def angle_of(p, s):
@@ -153,6 +163,7 @@ register(
         statistics=(square,),
         summarise=squares_to_inverse_norms,
         finish=one_minus_cosine,
+        impact=scaled,
         norm=magnitude,
         worst=1.0,
         reference=lambda x, y: 1.0 - _cosine(x, y),
@@ -163,6 +174,7 @@ register(
         aliases=("inner_product", "ip"),
         step=product,
         finish=negative,
+        impact=own_value,
         norm=magnitude,
         worst=0.0,
         reference=lambda x, y: -float(x @ y),
@@ -175,6 +187,7 @@ register(
         statistics=(square,),
         summarise=squares_to_inverse_norms,
         finish=one_minus_cosine,
+        impact=scaled,
         correct=angle_of,
         invert=angle_to,
         norm=magnitude,

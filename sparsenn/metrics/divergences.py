@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 
-from sparsenn.metrics.angles import one_minus_cosine
+from sparsenn.metrics.angles import one_minus_cosine, scaled
 from sparsenn.metrics.formulas import (
     magnitude,
     product,
@@ -173,6 +173,7 @@ register(
         statistics=(square,),
         summarise=squares_to_inverse_norms,
         finish=one_minus_cosine,
+        impact=scaled,
         correct=square_root,
         invert=squared,
         norm=magnitude,

@@ -18,6 +18,8 @@ Conventions of the formulas (all numbers are float64, `p` is the packed paramete
                  It falls, or stays, as `shared` grows
 ``correct``      ``(p, surrogate) -> distance``, rising; ``invert`` undoes it
 ``norm, mass``   bounds of a step, for pruning: h(a, b) ≤ norm(a)·norm(b), or ≤ min(mass(a), mass(b))
+``impact``       ``i(p, b, y)``: what orders the rows of one column, by their value and statistics, as
+                 `finish` does when that column is all they share with the query, whatever the query
 ``transform``    ``t(p, indices, values)``: rewrites the values of one row in place
 ===============  ==================================================================================
 
@@ -66,6 +68,7 @@ class Metric:
     invert: Formula | None = None
     norm: Formula | None = None
     mass: Formula | None = None
+    impact: Formula | None = None
     worst: float | None = None  # distance of two rows that share nothing, if none is larger
     presence: bool = False  # only which columns are there matters
     signed: bool = True  # negative values are allowed

@@ -14,6 +14,11 @@ from sparsenn.metrics.formulas import one, present
 from sparsenn.metrics.registry import Metric, Parameter, check_not_negative, register
 
 
+def small(p, b, y):
+    """−|y|: of the rows that share one column, the smaller is nearer."""
+    return -y[0]
+
+
 def jaccard(p, x, y, shared):
     """(|x∪y| − |x∩y|) / |x∪y|."""
     union = x[0] + y[0] - shared
@@ -133,7 +138,7 @@ def _sokal_michener(x, y):
 
 def _of_counts(**more) -> Metric:
     """Record of a metric that sees only counts; shared columns are at most the smaller row's."""
-    return Metric(step=one, statistics=(present,), mass=present, presence=True, **more)
+    return Metric(step=one, statistics=(present,), mass=present, impact=small, presence=True, **more)
 
 
 _WEIGHT = "how much a column that only {} has counts, at least 0"
