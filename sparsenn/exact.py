@@ -4,6 +4,7 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 (`termwise`), inner products through BLAS, or whole rows in blocks (`blockwise`).
 """
 
+import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -53,9 +54,11 @@ class ExactEngine:
     space : Space
     rows : Rows
         Read by ``space.read``; the engine takes their arrays over.
+    n_jobs : int, optional
+        Threads that prepare them.
     """
 
-    def __init__(self, space: Space, rows: Rows):
+    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None):
         self.space = space
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
@@ -66,7 +69,8 @@ class ExactEngine:
             postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
             most = int(termwise.FEW * self.n_rows)
-            postings = add_marks(postings, self._store, space.compiled, most)
+            if not (self.has_negative or math.isnan(space.compiled.worst)):
+                postings = add_marks(postings, self._store, space.compiled, most, n_jobs)
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
         self._store = space.store(rows)
@@ -245,7 +249,7 @@ def exact_neighbors(
     count_jobs(n_jobs)
     space, rows = fit_space(X, metric, metric_params)
     queries = None if Q is None else space.read(Q, "Q")
-    return ExactEngine(space, rows).nearest(queries, k, n_jobs)
+    return ExactEngine(space, rows, n_jobs).nearest(queries, k, n_jobs)
 
 
 def fit_space(data: Any, metric: Any, metric_params: Mapping[str, Any] | None, name: str = "X") -> tuple[Space, Rows]:

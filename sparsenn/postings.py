@@ -25,7 +25,7 @@ Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows ma
 
 # Shares of the expected work that the tiers leave undone. Eight were as good as any finer division.
 TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Ranks by impact at which a list's row is marked: that many rows of the list are at least as near.
+# Ranks by impact, in float32, at which a list's row is marked: so many rows of the list are at least as near.
 MARKS = (2, 4, 8, 16, 32, 64)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
@@ -162,7 +162,7 @@ def _mark_lists(address, params, starts, ids, values, stats, most, first, last, 
             mark_values[slot, c] = values[at] if there else 0.0
 
 
-def add_marks(postings: Postings, forward: Store, metric: Compiled, most: int) -> Postings:
+def add_marks(postings: Postings, forward: Store, metric: Compiled, most: int, n_jobs: int | None) -> Postings:
     """Postings with what a first limit needs.
 
     The least and largest statistics of rows that are not empty; and marks, where one shared term
@@ -172,19 +172,19 @@ def add_marks(postings: Postings, forward: Store, metric: Compiled, most: int) -
     if there.any():
         stats = forward.stats[:, there]
         postings.extremes[:, : len(stats)] = stats.min(axis=1), stats.max(axis=1)
-    if metric.impact == 0:
+    if metric.impact == 0 or not there.any():
         return postings
-    n_columns = len(postings.indptr) - 1
+    n_columns = int(np.searchsorted(-np.diff(postings.indptr), -MARKS[0], side="right"))  # the commonest come first
     rows, values = np.empty((len(MARKS), n_columns), np.int32), np.empty((len(MARKS), n_columns), np.float32)
     p, stats = postings, forward.stats
-    middle = np.searchsorted(p.indptr, np.linspace(0, p.indptr[-1], 17)[1:-1])
+    middle = np.searchsorted(p.indptr[:n_columns], np.linspace(0, p.indptr[n_columns], 17)[1:-1])
     ends = np.concatenate([[0], middle, [n_columns]])
 
     def block(a: int, b: int) -> None:
         first, last = ends[a], ends[b]
         _mark_lists(metric.impact, metric.params, p.indptr, p.ids, p.values, stats, most, first, last, rows, values)
 
-    map_blocks(block, 16, None, 1)
+    map_blocks(block, 16, n_jobs, 1)
     return postings._replace(mark_rows=rows, mark_values=values)
 
 

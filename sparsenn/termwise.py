@@ -3,7 +3,7 @@
 Three ways, chosen for each query by what it will touch:
 
 * few postings, and rows that share nothing are the farthest: sum all lists but the longest, take a
-  limit from the best single list (its k-th row by impact), add the longest list while reading the sums
+  limit from the best single list (whose first rows by impact are known), add the longest list while reading the sums
   it completes, walk the others again, and finish only the rows whose sum can be within the limit;
 * many: sum, then finish all rows in blocks (rows that share nothing included: for euclidean and its
   like they may be the nearest);
@@ -36,15 +36,17 @@ from sparsenn.distance import (
 from sparsenn.heap import farther, make_heap, push, sort_heap
 from sparsenn.postings import MARKS, list_length
 
-# Costs, in postings summed (about 0.7 ns), as benchmarks/bench_kernels.py measures them.
-VERIFY = 150  # verify one candidate: a cold row, and its share of the heap
-# A query that meets fewer postings than this share of the rows walks its lists twice (some 4 more a posting);
-# with more of them it is cheaper to finish all rows (0.5 to 0.8 each, and clearing them).
+# In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
+# alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
+VERIFY = 150
+# A query that meets fewer postings than this share of the rows looks only at those rows; with more of them it is
+# cheaper to finish all rows (0.5 to 0.8 each, and clearing them).
 FEW = 0.25
 # Sum at least until this share of the query's bound is left: a threshold needs good first candidates.
 FIRST_SHARE = 0.3
 NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
+SLACK = 1.0 - 2.0**-22  # marks are ranked in float32: the share of the sum that their order may be wrong by
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
 Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows")
@@ -182,20 +184,9 @@ def near_of_block(metric, ws, m, k, limit):
 
 
 @kernel
-def finish_rows(metric, x, i, y, m, ws):
-    """Surrogates of the rows in `ws.rows`, whose sums stand in `ws.shared`."""
-    for r in range(m):
-        ws.block[r] = y.stats[0, np.uint64(ws.rows[r])]
-    if y.stats.shape[0] > 1:
-        for r in range(m):
-            ws.block[BLOCK + r] = y.stats[1, np.uint64(ws.rows[r])]
-    finish_block(metric, metric.finish, x, i, m, ws.shared, ws.block, ws.out)
-
-
-@kernel
 def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     """Offer the `m` rows in `ws.rows`; their sums stand in `ws.shared`."""
-    finish_rows(metric, x, i, y, m, ws)
+    finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
     if radius != radius:
         near, limit = near_of_block(metric, ws, m, heap.ids.shape[0], limit)
     else:
@@ -214,7 +205,8 @@ def nearest_possible(metric, x, i, extremes, shared, ws):
     """Surrogate of the nearest row that shares this much with the query, as far as the rows' statistics go."""
     for e in range(2):
         first = extremes[e, 0]
-        ws.block[e] = max(first, shared) if metric.bound == BY_MASS else first  # no row shares more than its mass
+        # no row shares more than its mass, which is the first statistic where steps are bounded by it
+        ws.block[e] = max(first, shared) if metric.bound == BY_MASS else first
         ws.block[BLOCK + e] = extremes[e, 1]
         ws.shared[e] = shared
     finish_block(metric, metric.finish, x, i, 2, ws.shared, ws.block, ws.out)
@@ -224,15 +216,21 @@ def nearest_possible(metric, x, i, extremes, shared, ws):
 @kernel
 def least_shared(metric, x, i, extremes, limit, ws):
     """Find a sum that every row within `limit` exceeds; where finishing is linear, nearly the largest such sum."""
-    low, far = 0.0, metric.worst
-    if not limit < far:
+    low, high = 0.0, 1.0
+    if limit == np.inf:
         return low
-    high = 1.0
-    near = nearest_possible(metric, x, i, extremes, high, ws)
-    while near > limit and high < 1e30:
+    far = nearest_possible(metric, x, i, extremes, low, ws)
+    if far <= limit:
+        return low
+    most = x.stats[0, i] if metric.bound == BY_MASS else np.inf  # formulas are not made for more than there is
+    near = nearest_possible(metric, x, i, extremes, min(high, most), ws)
+    while near > limit:
+        if high >= most or high > 1e30:
+            return min(high, most) * (1.0 - 1e-9)
         low, far = high, near
         high *= 2.0
-        near = nearest_possible(metric, x, i, extremes, high, ws)
+        near = nearest_possible(metric, x, i, extremes, min(high, most), ws)
+    high = min(high, most)
     for _ in range(3):  # false position
         guess = low + 0.999 * (high - low) * (far - limit) / (far - near)
         value = nearest_possible(metric, x, i, extremes, guess, ws)
@@ -251,11 +249,13 @@ def first_limit(metric, x, i, y, postings, ws, k, limit):
     slot = 0
     while slot < len(MARKS) and MARKS[slot] <= k:
         slot += 1
-    if slot >= postings.mark_rows.shape[0]:
+    if slot == len(MARKS):
         return limit
     m = 0
+    n_marked = np.int64(postings.mark_rows.shape[1])
     for t in range(x.indptr[i], min(x.indptr[i + 1], x.indptr[i] + BLOCK)):
-        row = postings.mark_rows[slot, x.indices[t]]
+        column = np.int64(x.indices[t])
+        row = postings.mark_rows[slot, column] if column < n_marked else np.int32(-1)
         if row >= 0:
             ws.rows[m] = row
             ws.shared[m] = 0.0
@@ -266,13 +266,14 @@ def first_limit(metric, x, i, y, postings, ws, k, limit):
                     np.int64(metric.params.shape[0]),
                     np.float64(x.data[t]),
                     ws.first,
-                    (postings.mark_values, slot * postings.mark_values.shape[1] + np.int64(x.indices[t])),
+                    (postings.mark_values, slot * n_marked + column),
                     np.int64(1),
                     (ws.shared, m),
                 ),
             )
+            ws.shared[m] *= SLACK
             m += 1
-    finish_rows(metric, x, i, y, m, ws)
+    finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
     for r in range(m):
         limit = min(limit, loosened(ws.out[r]))
     return limit

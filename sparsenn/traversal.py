@@ -9,7 +9,7 @@ compilation of its own few lines. The loops take pointers:
 ``finish``     statistics and shared sums of a block -> surrogate distances
 ``refine``     two rows side by side, for pairs too near for statistics
 ``accumulate`` one posting list into the accumulator; ``harvest``: the last one, and the sums back out
-``sums``       Σ s(p, a) over one row; ``transform`` rewrites one row; ``correct`` one number
+``sums``       Σ s(p, a) over one row; ``transform`` rewrites one row; ``correct``, ``impact`` one number
 =============  ====================================================================================
 
 Row ids and columns go as unsigned integers: with signed ones numba tests each index for being

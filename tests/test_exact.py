@@ -5,7 +5,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import postings
+from sparsenn import postings, termwise
 from tests import naive
 
 # one of each kind: bound by norms, by masses, not at all; disjoint rows the farthest, or not
@@ -70,6 +70,67 @@ def test_leaving_out_common_terms_changes_nothing(name, monkeypatch):
     np.testing.assert_array_equal(pruned.distances, plain.query(Q, k=10).distances)
     np.testing.assert_array_equal(pruned.indices, plain.query(Q, k=10).indices)
     np.testing.assert_array_equal(near.indices, plain.query_radius(Q, 0.6).indices)
+
+
+SETS = ["jaccard", "dice", "overlap", "containment", "kulsinski", "russellrao", "sokalsneath", "yule"]
+BOUNDED = ["cosine", "true_angular", "dot", "hellinger", "weighted_jaccard", "braycurtis", "jensen_shannon", *SETS]
+TVERSKY = [{"alpha": a, "beta": b} for a, b in [(0, 0), (3, 0), (10, 1), (0, 5), (0.8, 0.3)]]
+
+
+@pytest.mark.parametrize(("name", "params"), [*((n, None) for n in BOUNDED), *(("tversky", p) for p in TVERSKY)])
+def test_short_rows_that_meet_few_others(name, params):
+    X = zipf_rows(4000, 3000, 3, 11)
+    X = sp.vstack([X, X[:900:2], 2 * X[100:104], zipf_rows(40, 3000, 25, 12)]).tocsr()
+    Q = sp.vstack([X[:40:3], zipf_rows(15, 3000, 4, 13)]).tocsr()
+    index = sn.Index(metric=name, metric_params=params, n_neighbors=15).fit(X)
+    lengths = np.bincount(X.indices, minlength=X.shape[1])
+    work = np.add.reduceat(lengths[Q.indices], Q.indptr[:-1][np.diff(Q.indptr) > 0])
+    assert (work < termwise.FEW * X.shape[0]).mean() > 0.5
+    assert (work > 200).any()
+    D = sn.pairwise_distances(Q, X, metric=name, metric_params=params)
+    for k in (1, 2, 7, 63, 64, 70):
+        found = index.query(Q, k)
+        naive.check_neighbors(*found, D, k)
+        np.testing.assert_array_equal(index.query(Q[[0, 0]], k).indices, found.indices[[0, 0]])
+    for radius in np.quantile(D[D.max() > D], [0.0, 0.01, 0.5]):
+        found, want = index.query_radius(Q, radius), np.float32(radius) >= D
+        np.testing.assert_array_equal(np.diff(found.indptr), want.sum(axis=1))
+        assert want[np.repeat(np.arange(Q.shape[0]), np.diff(found.indptr)), found.indices].all()
+    part = np.arange(60)
+    graph = index.neighbor_graph
+    own = sn.pairwise_distances(X[part], X, metric=name, metric_params=params)
+    naive.check_neighbors(graph.indices[part], graph.distances[part], own, 15, skip_self=True)
+
+
+def test_rows_that_differ_less_than_float32_shows_are_all_found():
+    X = np.zeros((20, 21), np.float32)
+    X[:4, 0] = 1
+    X[range(20), range(1, 21)] = [2e-4] * 3 + [1e-4] + [1] * 16
+    X = sp.csr_matrix(X)
+    query = sp.csr_matrix(([1.0], ([0], [0])), shape=(1, 21))
+    for name in ("cosine", "true_angular"):
+        assert sn.exact_neighbors(X, query, 2, metric=name).indices.tolist() == [[3, 0]]
+        assert sn.Index(name, n_neighbors=2).fit(X).neighbor_graph.indices[0].tolist() == [3, 1]
+
+
+def test_tversky_of_a_heavy_alpha_finds_the_row_itself():
+    X = np.zeros((100, 110), np.float32)
+    X[0, :5] = 1
+    X[range(1, 100), range(5, 104)] = 1
+    index = sn.Index("tversky", {"alpha": 10, "beta": 1}).fit(sp.csr_matrix(X))
+    assert index.query_radius(X[:1], 0.5).indices.tolist() == [0]
+
+
+def test_a_copy_met_after_many_other_rows_is_found():
+    X = np.zeros((12_000, 3000), np.float32)
+    X[:, 100:] = 0
+    X[:501, :5] = 1
+    for i in range(500):
+        X[i, 100 + 3 * i : 103 + 3 * i] = 1
+    X[501:, 2000:] = np.eye(1000)[np.arange(11_499) % 1000]
+    X = sp.csr_matrix(X)
+    for metric, params in [("tversky", {"alpha": 10, "beta": 1}), ("jaccard", None), ("cosine", None), ("dice", None)]:
+        assert sn.exact_neighbors(X, X[500], 1, metric=metric, metric_params=params).indices.tolist() == [[500]]
 
 
 def test_rows_that_share_nothing_come_at_their_true_distance_lowest_id_first():

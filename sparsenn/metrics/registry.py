@@ -2,7 +2,7 @@
 
 Nearly every metric is ``finish(statistics of x, statistics of y, sum over the terms both have)``
 after a transform of each row by itself. A record holds those formulas as plain scalar functions;
-the traversals of `sparsenn.distance` compile them. A record knows nothing of how rows are stored.
+`sparsenn.traversal` compiles them. A record knows nothing of how rows are stored.
 
 Conventions of the formulas (all numbers are float64, `p` is the packed parameter array, whose
 ``p[0]`` is always the number of columns):
