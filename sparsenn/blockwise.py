@@ -96,7 +96,7 @@ def within_blockwise(metric, x, y, n_features, start, stop, skip_self, limit, ra
     found = make_found(stop - start)
     for i in range(start, stop):
         skip = i if skip_self else -1
-        size, _ = scan_tile(metric, x, i, y, 0, n, ws, skip, heap, 0, limit, radius)
+        size, _ = scan_tile(metric, x, i, y, 0, n, ws, skip, heap, np.int64(0), limit, radius)
         found = append_found(found, i - start, heap, size)
     return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 

@@ -4,7 +4,6 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 (`termwise`), inner products through BLAS, or whole rows in blocks (`blockwise`).
 """
 
-import math
 import threading
 from collections.abc import Mapping
 from typing import Any
@@ -13,12 +12,13 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import blockwise, termwise
-from sparsenn.distance import Space, Store
+from sparsenn.distance import Compiled, Space, Store
 from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.postings import add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
+SOME = 0.02  # share of rows that meet few others from which marks pay
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
@@ -69,7 +69,8 @@ class ExactEngine:
             postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
             most = int(termwise.FEW * self.n_rows)
-            if not (self.has_negative or math.isnan(space.compiled.worst)):
+            self._own_few = termwise.meeting_few(space.compiled, self._store, self.n_rows, postings)
+            if self._own_few.sum() > SOME * self.n_rows and not self.has_negative:
                 postings = add_marks(postings, self._store, space.compiled, most, n_jobs)
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
@@ -104,9 +105,16 @@ class ExactEngine:
         found, near = (indices, distances) if held == k else (indices[:, :held].copy(), distances[:, :held].copy())
         skip, m = queries is None, self.space.n_features
 
+        few = self._few(metric, x, way)
+        some, all_ = bool(few.any()), bool(few.all())
+
         def block(start: int, stop: int) -> None:
             if way == "postings":
-                termwise.nearest_termwise(metric, x, self._store, self._postings, m, start, stop, skip, found, near)
+                y, postings = self._store, self._postings
+                if some:
+                    termwise.nearest_few(metric, x, y, postings, start, stop, few, skip, found, near)
+                if not all_:
+                    termwise.nearest_many(metric, x, y, postings, m, start, stop, few, skip, found, near)
             elif way == "blocks":
                 blockwise.nearest_blockwise(metric, x, self._store, m, start, stop, skip, found, near)
             else:
@@ -131,12 +139,13 @@ class ExactEngine:
         limit = self.space.surrogate_of(float(np.nextafter(narrow, np.float32(np.inf))))
         limit += abs(limit) * termwise.LOOSE + metric.noise
         skip, m = queries is None, self.space.n_features
+        few = self._few(metric, x, way)
 
         def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
             if way == "postings":
                 return [
                     termwise.within_termwise(
-                        metric, x, self._store, self._postings, m, start, stop, skip, limit, narrow
+                        metric, x, self._store, self._postings, m, start, stop, few, skip, limit, narrow
                     )
                 ]
             if way == "blocks":
@@ -165,6 +174,14 @@ class ExactEngine:
         if self.way == "products" and x is not self._store and not _moderate(blockwise.all_norms(x)):
             return "blocks"
         return self.way
+
+    def _few(self, metric: Compiled, x: Store, way: str) -> npt.NDArray[np.bool_]:
+        """Queries that meet few rows; with another way than postings nobody asks."""
+        if way != "postings":
+            return np.zeros(0, np.bool_)
+        if x is self._store and not self.has_negative:
+            return self._own_few
+        return termwise.meeting_few(metric, x, self.n_rows, self._postings)
 
     def _map(self, way: str, block: Any, n: int, n_jobs: int | None) -> list[Any]:
         if way != "products":

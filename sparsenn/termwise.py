@@ -18,6 +18,7 @@ The answer is the same in all of them.
 from collections import namedtuple
 
 import numpy as np
+import numpy.typing as npt
 
 from sparsenn._jit import call, call_float, call_int, entry, folded, kernel, maker, merged
 from sparsenn.distance import (
@@ -25,6 +26,8 @@ from sparsenn.distance import (
     BY_MASS,
     BY_NORM,
     TOO_NEAR,
+    Compiled,
+    Store,
     corrected,
     finish_block,
     finish_listed,
@@ -34,7 +37,7 @@ from sparsenn.distance import (
     unscatter,
 )
 from sparsenn.heap import farther, make_heap, push, sort_heap
-from sparsenn.postings import MARKS, list_length
+from sparsenn.postings import MARKS, Postings, list_length
 
 # In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
 # alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
@@ -175,7 +178,7 @@ def near_of_block(metric, ws, m, k, limit):
 
     One of the k + 1 nearest may be the query itself.
     """
-    near = list_near(ws.out, m, limit, 0, ws.listed)
+    near = list_near(ws.out, m, limit, np.int64(0), ws.listed)
     if near <= k + 1 or metric.refine != 0:
         return near, limit
     for r in range(near):
@@ -190,7 +193,7 @@ def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     if radius != radius:
         near, limit = near_of_block(metric, ws, m, heap.ids.shape[0], limit)
     else:
-        near = list_near(ws.out, m, limit, 0, ws.listed)
+        near = list_near(ws.out, m, limit, np.int64(0), ws.listed)
     for r in range(near):
         at = ws.listed[r]
         row = np.int64(ws.rows[at])
@@ -244,16 +247,16 @@ def least_shared(metric, x, i, extremes, limit, ws):
 
 
 @kernel
-def first_limit(metric, x, i, y, postings, ws, k, limit):
+def first_limit(metric, x, i, y, postings, a, ws, k, limit):
     """Find a limit that some list alone has `k` + 1 rows within, from the lists' marks."""
     slot = 0
     while slot < len(MARKS) and MARKS[slot] <= k:
         slot += 1
     if slot == len(MARKS):
         return limit
-    m = 0
+    m = np.int64(0)
     n_marked = np.int64(postings.mark_rows.shape[1])
-    for t in range(x.indptr[i], min(x.indptr[i + 1], x.indptr[i] + BLOCK)):
+    for t in range(a, min(x.indptr[i + 1], a + BLOCK)):
         column = np.int64(x.indices[t])
         row = postings.mark_rows[slot, column] if column < n_marked else np.int32(-1)
         if row >= 0:
@@ -280,14 +283,17 @@ def first_limit(metric, x, i, y, postings, ws, k, limit):
 
 
 @merged
-def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
-    """Answer a query that meets few rows: only those are looked at, and only those near enough are finished."""
-    a, b = x.indptr[i], x.indptr[i + 1]
+def scan_met(metric, x, i, y, postings, a, ws, skip, heap, limit, radius):
+    """Answer a query that meets few rows: only those are looked at, and only those near enough are finished.
+
+    Terms before `a` are left out.
+    """
+    b = x.indptr[i + 1]
     sum_terms(metric, postings, x, a + 1, b, ws.sums)
     if radius != radius:
-        limit = first_limit(metric, x, i, y, postings, ws, heap.ids.shape[0], limit)
+        limit = first_limit(metric, x, i, y, postings, a, ws, heap.ids.shape[0], limit)
     least = least_shared(metric, x, i, postings.extremes, limit, ws)
-    size = 0
+    size = np.int64(0)
     m = np.int64(0)
     s, end = postings.indptr[x.indices[a]], postings.indptr[x.indices[a] + 1]
     while s < end:
@@ -323,8 +329,7 @@ def scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius):
                 size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
                 least = least_shared(metric, x, i, postings.extremes, limit, ws)
                 m = np.int64(0)
-    size, limit = finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
-    return offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius)
+    return finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)[0]
 
 
 @kernel
@@ -397,7 +402,7 @@ def list_near(out, m, limit, begin, listed):
 def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
     """List in `ws.found` the rows that may still be within `limit`; gives up beyond `enough`."""
     n = sums.shape[0]
-    found = 0
+    found = np.int64(0)
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
@@ -442,14 +447,14 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
     bar = np.inf
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
-        optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
+        optimistic(metric, x, i, y, sums, ws.w, 0.0, begin, m, ws)
         for r in range(list_near(ws.out, m, bar, begin, ws.listed)):
             row = np.int64(ws.listed[r])
             if ws.out[row - begin] < bar and row != skip:
                 found = push(seeds, found, np.float32(ws.out[row - begin]), row, ws.out[row - begin])
                 if found == seeds.ids.shape[0]:
                     bar = seeds.surrogates[0]
-    size = 0
+    size = np.int64(0)
     limit = np.inf
     scale = 0.0
     for begin in range(0, found, BLOCK):
@@ -465,7 +470,7 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
 @merged
 def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip, heap, limit, radius):
     """Offer the first `found` rows of `ws.found` at their true distance; returns the size of the result."""
-    size = 0
+    size = np.int64(0)
     for begin in range(0, found, BLOCK):
         m = min(BLOCK, found - begin)
         for r in range(m):
@@ -478,10 +483,10 @@ def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip,
 def scan_whole(metric, x, i, y, sums, ws, skip, heap, limit, radius):
     """Finish every row; `sums` is complete."""
     n = sums.shape[0]
-    size = 0
+    size = np.int64(0)
     for begin in range(0, n, BLOCK):
         m = min(BLOCK, n - begin)
-        optimistic(metric, x, i, y, sums, sums, 0.0, begin, m, ws)
+        optimistic(metric, x, i, y, sums, ws.w, 0.0, begin, m, ws)
         for r in range(list_near(ws.out, m, limit, begin, ws.listed)):
             row = np.int64(ws.listed[r])
             if ws.out[row - begin] <= limit and row != skip:
@@ -522,7 +527,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
             tier -= 1
     end, most, work = tier_of_query(metric, postings, x, i, tier)
     sum_terms(metric, postings, x, end, b, ws.sums)
-    found = 0
+    found = np.int64(0)
     if work > 0:
         if radius != radius:
             limit = seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap)
@@ -546,14 +551,15 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
 
 
 @merged
-def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
-    """Nearest rows of `y` to row `i` of `x`, into the heap, unsorted; returns how many."""
-    a, b = x.indptr[i], x.indptr[i + 1]
-    work = 0
-    for t in range(a, b):
-        work += list_length(postings, x.indices[t])
-    if a < b and metric.worst == metric.worst and work < FEW * ws.sums.shape[0]:
-        return scan_met(metric, x, i, y, postings, ws, skip, heap, limit, radius)
+def search_few(metric, x, i, y, postings, ws, skip, heap, limit, radius):
+    """Nearest rows of `y` to a row that meets few of them, into the heap, unsorted; returns how many."""
+    size = scan_met(metric, x, i, y, postings, x.indptr[i], ws, skip, heap, limit, radius)
+    return offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius)
+
+
+@merged
+def search_many(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
+    """The same for any row."""
     scatter(x, i, ws.w)
     size = scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     unscatter(x, i, ws.w)
@@ -561,19 +567,49 @@ def search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
 
 
 @entry
-def nearest_termwise(metric, x, y, postings, n_features, start, stop, skip_self, indices, distances):
-    """The k nearest rows of each of the rows [start, stop) of `x`."""
+def count_postings(indptr, indices, starts):
+    """Postings that each row's terms have."""
+    work = np.zeros(indptr.shape[0] - 1, np.int64)
+    for i in range(work.shape[0]):
+        for t in range(indptr[i], indptr[i + 1]):
+            work[i] += starts[indices[t] + 1] - starts[indices[t]]
+    return work
+
+
+def meeting_few(metric: Compiled, x: Store, n_rows: int, postings: Postings) -> npt.NDArray[np.bool_]:
+    """Tell which queries meet so few rows that only those need to be looked at."""
+    work = count_postings(x.indptr, x.indices, postings.indptr)
+    return (work > 0) & (work < FEW * n_rows) & (metric.worst == metric.worst)
+
+
+# Two entries, so that the first search compiles what it uses and no more.
+@entry
+def nearest_few(metric, x, y, postings, start, stop, few, skip_self, indices, distances):
+    """The k nearest rows of each of the rows [start, stop) of `x` that are marked in `few`."""
+    ws = make_workspace(y.indptr.shape[0] - 1, 0)
+    heap = make_heap(indices.shape[1])
+    for i in range(start, stop):
+        if few[i]:
+            skip = i if skip_self else -1
+            size = search_few(metric, x, i, y, postings, ws, skip, heap, np.inf, NO_RADIUS)
+            store_sorted(heap, size, indices[i], distances[i])
+
+
+@entry
+def nearest_many(metric, x, y, postings, n_features, start, stop, few, skip_self, indices, distances):
+    """The k nearest rows of each of the rows [start, stop) of `x` that are not marked in `few`."""
     k = indices.shape[1]
     ws = make_workspace(y.indptr.shape[0] - 1, n_features)
     heap, seeds = make_heap(k), make_heap(2 * k)
     for i in range(start, stop):
-        skip = i if skip_self else -1
-        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, np.inf, NO_RADIUS)
-        store_sorted(heap, size, indices[i], distances[i])
+        if not few[i]:
+            skip = i if skip_self else -1
+            size = search_many(metric, x, i, y, postings, ws, skip, seeds, heap, np.inf, NO_RADIUS)
+            store_sorted(heap, size, indices[i], distances[i])
 
 
 @entry
-def within_termwise(metric, x, y, postings, n_features, start, stop, skip_self, limit, radius):
+def within_termwise(metric, x, y, postings, n_features, start, stop, few, skip_self, limit, radius):
     """All rows within `radius` of each of the rows [start, stop): counts, ids, distances."""
     n = y.indptr.shape[0] - 1
     ws = make_workspace(n, n_features)
@@ -581,7 +617,10 @@ def within_termwise(metric, x, y, postings, n_features, start, stop, skip_self, 
     found = make_found(stop - start)
     for i in range(start, stop):
         skip = i if skip_self else -1
-        size = search_row(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
+        if few[i]:
+            size = search_few(metric, x, i, y, postings, ws, skip, heap, limit, radius)
+        else:
+            size = search_many(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
         found = append_found(found, i - start, heap, size)
     return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 
@@ -637,7 +676,7 @@ def distances_termwise(metric, x, y, postings, start, stop, out):
         sum_terms(metric, postings, x, x.indptr[i], x.indptr[i + 1], ws.sums)
         for begin in range(0, n, BLOCK):
             m = min(BLOCK, n - begin)
-            optimistic(metric, x, i, y, ws.sums, ws.sums, 0.0, begin, m, ws)
+            optimistic(metric, x, i, y, ws.sums, ws.w, 0.0, begin, m, ws)
             if metric.refine != 0:
                 for r in range(m):
                     if ws.out[r] <= TOO_NEAR * (x.stats[0, i] + y.stats[0, begin + r]):

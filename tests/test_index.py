@@ -153,7 +153,7 @@ sn.pairwise_distances(X, metric="manhattan")
 from sparsenn import _jit
 print(sum(f.cache_hits == 0 for f in _jit._callbacks.values()),
       sum(sum(d.stats.cache_misses.values()) for m in (termwise, blockwise) for d in vars(m).values()
-          if hasattr(d, "stats") and hasattr(d._cache, "_impl")))
+          if hasattr(d, "signatures") and hasattr(d._cache, "_impl")))
 """
 
 
@@ -186,4 +186,4 @@ def termwise_key():
 
     from sparsenn import termwise
 
-    return termwise.nearest_termwise._cache._index_key((), cpu_target.target_context.codegen())
+    return termwise.nearest_few._cache._index_key((), cpu_target.target_context.codegen())
