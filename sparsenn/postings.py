@@ -19,7 +19,7 @@ from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
 from sparsenn.heap import make_heap, push, sort_heap
 from sparsenn.parallel import map_blocks
-from sparsenn.rows import Rows, sort_columns
+from sparsenn.rows import Rows, column_order
 
 Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows mark_values extremes")
 
@@ -87,25 +87,6 @@ def _bound_rests(address, squares, params, indptr, indices, data, cuts, rest, en
             ends[tier, i] = t
 
 
-@entry
-def _renumber(indptr, indices, data, rank):
-    """Rows with renumbered columns, sorted by them."""
-    new_indices = np.empty_like(indices)
-    new_data = np.empty_like(data)
-    longest = 0
-    for i in range(indptr.shape[0] - 1):
-        longest = max(longest, indptr[i + 1] - indptr[i])
-    order = np.empty(2 * longest, np.int64)
-    for i in range(indptr.shape[0] - 1):
-        a, n = indptr[i], indptr[i + 1] - indptr[i]
-        for t in range(a, a + n):
-            new_indices[t] = rank[indices[t]]
-        sort_columns(new_indices[a : a + n], order)
-        for t in range(n):
-            new_data[a + t] = data[a + order[t]]
-    return new_indices, new_data
-
-
 def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
     """New number of each column: the commonest is 0."""
     order = np.argsort(-_count_columns(rows.indices, rows.shape[1]), kind="stable")
@@ -116,8 +97,9 @@ def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
 
 def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
     """Rows with their columns renumbered (a query, to meet renumbered postings)."""
-    indices, data = _renumber(rows.indptr, rows.indices, rows.data, rank)
-    return replace(rows, indices=indices, data=data)
+    columns = rank[rows.indices]
+    order = column_order(rows.indptr, columns, len(rank))
+    return replace(rows, indices=columns[order], data=rows.data[order])
 
 
 def invert(rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | None = None) -> Postings:

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import entry, kernel, maker
+from sparsenn._jit import entry
 
 MOST_COLUMNS = 2**31 - 1
 MOST_ROWS = 2**31 - 1
@@ -258,100 +258,63 @@ def _csr_rows(data: Any, name: str) -> Rows:
 
 
 def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[Any, Any, Any]:
-    """Sort each row, add up repeated columns in float64 (bools stay bools), drop zeros; in place."""
+    """Sort each row, add up repeated columns in float64 (bools stay bools), drop zeros."""
     exact = original if original.dtype in (np.float32, np.float64) else original.astype(np.float64)
-    counts = _sort_rows(indptr, indices, values, np.ascontiguousarray(exact), original.dtype.kind == "b")
+    order = column_order(indptr, indices, int(indices.max(initial=0)) + 1)
+    indices, values = indices[order], values[order]
+    counts = _merge_rows(indptr, indices, values, np.ascontiguousarray(exact)[order], original.dtype.kind == "b")
     used = int(counts.sum())
     if used < len(indices):
         indices, values = indices[:used].copy(), values[:used].copy()
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices, values
 
 
-SMALL_SORT = 24  # rows up to this long are sorted by insertion, longer ones by radix
-RADIX_BITS = 6
+SCATTERED = 64  # columns for each stored value beyond which counting columns costs more than sorting
 
 
-@kernel
-def insertion_sort(values, n):
-    """Sort the first `n` in place."""
-    for i in range(1, n):
-        v = values[i]
-        j = i
-        while j > 0 and values[j - 1] > v:
-            values[j] = values[j - 1]
-            j -= 1
-        values[j] = v
-
-
-@maker
-def radix_sort(values, n, first_bit, largest):
-    """Sort the first `n` by their bits from `first_bit` on; the next `n` places are work space.
-
-    Numba's own sort takes several times as long to compile.
-    """
-    starts = np.empty(1 << RADIX_BITS, np.int64)
-    a, b = values[:n], values[n : 2 * n]
-    bit = first_bit
-    while largest >> bit:
-        for s in range(starts.shape[0]):
-            starts[s] = 0
-        for t in range(n):
-            starts[(a[t] >> bit) & (starts.shape[0] - 1)] += 1
-        used = 0
-        for s in range(starts.shape[0]):
-            count = starts[s]
-            starts[s] = used
-            used += count
-        for t in range(n):
-            s = (a[t] >> bit) & (starts.shape[0] - 1)
-            b[starts[s]] = a[t]
-            starts[s] += 1
-        a, b = b, a
-        bit += RADIX_BITS
-    for t in range(n):
-        values[t] = a[t]
-
-
-@maker
-def sort_columns(columns, order):
-    """Sort column numbers; the front of `order` gets their old places (int64, twice as long)."""
-    n = columns.shape[0]
-    rising = True
-    largest = np.int64(0)
-    for t in range(n):
-        order[t] = (np.int64(columns[t]) << 32) | t
-        largest = max(largest, order[t])
-        rising = rising and (t == 0 or order[t] > order[t - 1])
-    if not rising:
-        if n <= SMALL_SORT:
-            insertion_sort(order, n)
-        else:
-            radix_sort(order, n, 32, largest)
-    for t in range(n):
-        columns[t] = order[t] >> 32
-        order[t] &= 0xFFFFFFFF
+def column_order(indptr: Any, columns: Any, n_columns: int) -> npt.NDArray[np.int64]:
+    """Places of the stored values with each row sorted by column; repeated columns stay in their order."""
+    if n_columns > SCATTERED * len(columns):
+        return np.lexsort((columns, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))))
+    order: npt.NDArray[np.int64] = _count_order(indptr, columns, n_columns)
+    return order
 
 
 @entry
-def _sort_rows(indptr, columns, narrow, values, boolean):
-    """Make rows canonical, packed at the front of `columns` and `narrow`; returns their lengths."""
-    longest = 0
+def _count_order(indptr, columns, n_columns):
+    """Sort by counting, column by column, then back into rows: no comparisons, and little to compile."""
+    n = columns.shape[0]
+    starts = np.zeros(n_columns + 1, np.int64)
+    for t in range(n):
+        starts[columns[t] + 1] += 1
+    for c in range(n_columns):
+        starts[c + 1] += starts[c]
+    rows, places, order = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64)
     for i in range(indptr.shape[0] - 1):
-        longest = max(longest, indptr[i + 1] - indptr[i])
-    order = np.empty(2 * longest, np.int64)
+        for t in range(indptr[i], indptr[i + 1]):
+            s = starts[columns[t]]
+            rows[s], places[s] = i, t
+            starts[columns[t]] += 1
+    begins = indptr[:-1].copy()
+    for s in range(n):
+        order[begins[rows[s]]] = places[s]
+        begins[rows[s]] += 1
+    return order
+
+
+@entry
+def _merge_rows(indptr, columns, narrow, values, boolean):
+    """Add up repeated columns of sorted rows, packed at the front of `columns` and `narrow`; returns their lengths."""
     counts = np.zeros(indptr.shape[0] - 1, np.int64)
     used = 0
     for i in range(indptr.shape[0] - 1):
-        a, n = indptr[i], indptr[i + 1] - indptr[i]
-        row = columns[a : a + n]
-        sort_columns(row, order)
-        t = 0
-        while t < n:
-            column = row[t]
-            total = np.float64(values[a + order[t]])
+        t, end = indptr[i], indptr[i + 1]
+        while t < end:
+            column = columns[t]
+            total = np.float64(values[t])
             t += 1
-            while t < n and row[t] == column:
-                other = np.float64(values[a + order[t]])
+            while t < end and columns[t] == column:
+                other = np.float64(values[t])
                 total = max(total, other) if boolean else total + other
                 t += 1
             if np.float32(total) != 0.0:
