@@ -14,11 +14,10 @@ import numpy.typing as npt
 from sparsenn import blockwise, termwise
 from sparsenn.distance import Compiled, Space, Store
 from sparsenn.parallel import count_jobs, map_blocks
-from sparsenn.postings import add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
+from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
-SOME = 0.02  # share of rows that meet few others from which marks pay
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
@@ -54,11 +53,9 @@ class ExactEngine:
     space : Space
     rows : Rows
         Read by ``space.read``; the engine takes their arrays over.
-    n_jobs : int, optional
-        Threads that prepare them.
     """
 
-    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None):
+    def __init__(self, space: Space, rows: Rows):
         self.space = space
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
@@ -68,10 +65,8 @@ class ExactEngine:
             self.rank = rank_columns(rows)
             postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
-            most = int(termwise.FEW * self.n_rows)
             self._own_few = termwise.meeting_few(space.compiled, self._store, self.n_rows, postings)
-            if self._own_few.sum() > SOME * self.n_rows and not self.has_negative:
-                postings = add_marks(postings, self._store, space.compiled, most, n_jobs)
+            self._marked: dict[int, Postings] = {}
             self._postings = add_tiers(postings, self._store, space.compiled)
             return
         self._store = space.store(rows)
@@ -107,14 +102,16 @@ class ExactEngine:
 
         few = self._few(metric, x, way)
         some, all_ = bool(few.any()), bool(few.all())
+        marked = self._postings_for(held, n_jobs) if some else None
 
         def block(start: int, stop: int) -> None:
             if way == "postings":
-                y, postings = self._store, self._postings
                 if some:
-                    termwise.nearest_few(metric, x, y, postings, start, stop, few, skip, found, near)
+                    termwise.nearest_few(metric, x, self._store, marked, start, stop, few, skip, found, near)
                 if not all_:
-                    termwise.nearest_many(metric, x, y, postings, m, start, stop, few, skip, found, near)
+                    termwise.nearest_many(
+                        metric, x, self._store, self._postings, m, start, stop, few, skip, found, near
+                    )
             elif way == "blocks":
                 blockwise.nearest_blockwise(metric, x, self._store, m, start, stop, skip, found, near)
             else:
@@ -182,6 +179,16 @@ class ExactEngine:
         if x is self._store and not self.has_negative:
             return self._own_few
         return termwise.meeting_few(metric, x, self.n_rows, self._postings)
+
+    def _postings_for(self, k: int, n_jobs: int | None) -> Postings:
+        """Postings with marks for k neighbours, made when first asked for."""
+        rank = 1 << k.bit_length()  # at least k + 1: one of them may be the query itself
+        most = int(termwise.FEW * self.n_rows)
+        if rank > most or not self.space.compiled.impact:
+            return self._postings
+        if rank not in self._marked:
+            self._marked[rank] = add_marks(self._postings, self._store, self.space.compiled, rank, most, n_jobs)
+        return self._marked[rank]
 
     def _map(self, way: str, block: Any, n: int, n_jobs: int | None) -> list[Any]:
         if way != "products":
@@ -266,7 +273,7 @@ def exact_neighbors(
     count_jobs(n_jobs)
     space, rows = fit_space(X, metric, metric_params)
     queries = None if Q is None else space.read(Q, "Q")
-    return ExactEngine(space, rows, n_jobs).nearest(queries, k, n_jobs)
+    return ExactEngine(space, rows).nearest(queries, k, n_jobs)
 
 
 def fit_space(data: Any, metric: Any, metric_params: Mapping[str, Any] | None, name: str = "X") -> tuple[Space, Rows]:

@@ -78,3 +78,28 @@ def sort_heap(heap, size):
         heap.distances[last], heap.ids[last] = heap.distances[0], heap.ids[0]
         heap.surrogates[last] = heap.surrogates[0]
         sift_down(heap, last, d, i, s)
+
+
+@kernel
+def kth_smallest(values, n, k):
+    """Value of rank `k` (from 0) among the first `n`, which end up in another order (Hoare's quickselect)."""
+    low, high = 0, n - 1
+    while low < high:
+        pivot = values[(low + high) // 2]
+        i, j = low, high
+        while i <= j:
+            while values[i] < pivot:
+                i += 1
+            while pivot < values[j]:
+                j -= 1
+            if i <= j:
+                values[i], values[j] = values[j], values[i]
+                i += 1
+                j -= 1
+        if k <= j:
+            high = j
+        elif k >= i:
+            low = i
+        else:
+            break
+    return values[k]

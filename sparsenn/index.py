@@ -102,7 +102,7 @@ class Index:
         space, rows = fit_space(X, self.metric, self.metric_params)
         if len(rows) == 0:
             raise ValueError("X has no rows: an index needs at least one")
-        self._engine = ExactEngine(space, rows, self.n_jobs)
+        self._engine = ExactEngine(space, rows)
         self._graph = None
         return self
 

@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
-from sparsenn.heap import make_heap, push, sort_heap
+from sparsenn.heap import kth_smallest
 from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows, column_order
 
@@ -25,8 +25,6 @@ Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows ma
 
 # Shares of the expected work that the tiers leave undone. Eight were as good as any finer division.
 TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
-# Ranks by impact, in float32, at which a list's row is marked: so many rows of the list are at least as near.
-MARKS = (2, 4, 8, 16, 32, 64)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
 
@@ -107,7 +105,7 @@ def invert(rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | Non
     rank = np.empty(0, np.int32) if rank is None else rank
     indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, rank, n_columns)
     cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
-    mark_rows, mark_values = np.zeros((0, 0), np.int32), np.zeros((0, 0), np.float32)
+    mark_rows, mark_values = np.zeros(0, np.int32), np.zeros(0, np.float32)
     return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends, mark_rows, mark_values, np.zeros((2, 2)))
 
 
@@ -121,53 +119,69 @@ def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
 
 
 @entry
-def _mark_lists(address, params, starts, ids, values, stats, most, first, last, mark_rows, mark_values):
-    """Find the rows of the lists [first, last) at the ranks of MARKS, by impact; longer lists than `most` have none."""
-    best = make_heap(MARKS[-1])
+def _mark_lists(address, params, starts, ids, values, stats, rank, most, first, last, rows, row_values):
+    """Find the row of each of the lists [first, last) at a rank by impact; longer lists than `most` have none."""
+    weakness, spare = np.empty(most), np.empty(most)
     for c in range(first, last):
-        a, b = starts[c], starts[c + 1]
-        size = 0
-        if b - a <= most:
-            for s in range(a, b):
-                row = ids[s]
-                impact = call_float(
-                    address,
-                    (params, np.int64(params.shape[0]), np.float64(values[s]), stats[0, row], stats[-1, row]),
-                )
-                if size < MARKS[-1] or -impact < best.surrogates[0]:
-                    size = push(best, size, np.float32(-impact), s, -impact)
-            sort_heap(best, size)
-        for slot in range(len(MARKS)):
-            there = MARKS[slot] <= size
-            at = best.ids[MARKS[slot] - 1] if there else 0
-            mark_rows[slot, c] = ids[at] if there else -1
-            mark_values[slot, c] = values[at] if there else 0.0
+        a, n = starts[c], starts[c + 1] - starts[c]
+        rows[c], row_values[c] = -1, 0.0
+        if n < rank or n > most:
+            continue
+        for s in range(n):
+            row = ids[a + s]
+            weakness[s] = -call_float(
+                address,
+                (params, np.int64(params.shape[0]), np.float64(values[a + s]), stats[0, row], stats[-1, row]),
+            )
+            spare[s] = weakness[s]
+        bar = kth_smallest(spare, n, rank - 1)
+        s = 0
+        while weakness[s] != bar:
+            s += 1
+        rows[c], row_values[c] = ids[a + s], values[a + s]
 
 
-def add_marks(postings: Postings, forward: Store, metric: Compiled, most: int, n_jobs: int | None) -> Postings:
-    """Postings with what a first limit needs.
+def add_marks(
+    postings: Postings, forward: Store, metric: Compiled, rank: int, most: int, n_jobs: int | None
+) -> Postings:
+    """Postings with a mark in each list of `rank` to `most` rows: its row of that rank by the metric's impact.
 
-    The least and largest statistics of rows that are not empty; and marks, where one shared term
-    orders rows alike for every query (the metric's impact).
+    So many rows of the list are at least as near to any query that has the term.
     """
-    there = np.diff(forward.indptr) > 0
-    if there.any():
-        stats = forward.stats[:, there]
-        postings.extremes[:, : len(stats)] = stats.min(axis=1), stats.max(axis=1)
-    if metric.impact == 0 or not there.any():
-        return postings
-    n_columns = int(np.searchsorted(-np.diff(postings.indptr), -MARKS[0], side="right"))  # the commonest come first
-    rows, values = np.empty((len(MARKS), n_columns), np.int32), np.empty((len(MARKS), n_columns), np.float32)
+    # the commonest columns come first, and the others have no mark
+    n_columns = int(np.searchsorted(-np.diff(postings.indptr), -rank, side="right"))
+    rows, values = np.empty(n_columns, np.int32), np.empty(n_columns, np.float32)
     p, stats = postings, forward.stats
     middle = np.searchsorted(p.indptr[:n_columns], np.linspace(0, p.indptr[n_columns], 17)[1:-1])
     ends = np.concatenate([[0], middle, [n_columns]])
 
     def block(a: int, b: int) -> None:
-        first, last = ends[a], ends[b]
-        _mark_lists(metric.impact, metric.params, p.indptr, p.ids, p.values, stats, most, first, last, rows, values)
+        _mark_lists(
+            metric.impact,
+            metric.params,
+            p.indptr,
+            p.ids,
+            p.values,
+            stats,
+            rank,
+            most,
+            ends[a],
+            ends[b],
+            rows,
+            values,
+        )
 
     map_blocks(block, 16, n_jobs, 1)
     return postings._replace(mark_rows=rows, mark_values=values)
+
+
+def extremes_of(forward: Store) -> npt.NDArray[np.float64]:
+    """Least and largest of each statistic, of the rows that are not empty."""
+    extremes, there = np.zeros((2, 2)), np.diff(forward.indptr) > 0
+    if there.any():
+        stats = forward.stats[:, there]
+        extremes[:, : len(stats)] = stats.min(axis=1), stats.max(axis=1)
+    return extremes
 
 
 def add_tiers(postings: Postings, forward: Store, metric: Compiled) -> Postings:
@@ -188,7 +202,7 @@ def add_tiers(postings: Postings, forward: Store, metric: Compiled) -> Postings:
         )
     else:
         ends[0] = forward.indptr[:-1]
-    return postings._replace(cuts=cuts.astype(np.int64), rest=rest, ends=ends)
+    return postings._replace(cuts=cuts.astype(np.int64), rest=rest, ends=ends, extremes=extremes_of(forward))
 
 
 @kernel

@@ -36,8 +36,8 @@ from sparsenn.distance import (
     scatter,
     unscatter,
 )
-from sparsenn.heap import farther, make_heap, push, sort_heap
-from sparsenn.postings import MARKS, Postings, list_length
+from sparsenn.heap import farther, kth_smallest, make_heap, push, sort_heap
+from sparsenn.postings import Postings, list_length
 
 # In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
 # alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
@@ -49,7 +49,9 @@ FEW = 0.25
 FIRST_SHARE = 0.3
 NO_RADIUS = np.float32(np.nan)
 STRIDE = 64  # rows compared with a limit at once
-SLACK = 1.0 - 2.0**-22  # marks are ranked in float32: the share of the sum that their order may be wrong by
+SLACK = (
+    1.0 - 2.0**-22
+)  # impact and finish round differently: the share of a mark's sum that their order may be wrong by
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
 Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows")
@@ -148,31 +150,6 @@ def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
 
 
 @kernel
-def kth_smallest(values, n, k):
-    """Value of rank `k` (from 0) among the first `n`, which end up in another order (Hoare's quickselect)."""
-    low, high = 0, n - 1
-    while low < high:
-        pivot = values[(low + high) // 2]
-        i, j = low, high
-        while i <= j:
-            while values[i] < pivot:
-                i += 1
-            while pivot < values[j]:
-                j -= 1
-            if i <= j:
-                values[i], values[j] = values[j], values[i]
-                i += 1
-                j -= 1
-        if k <= j:
-            high = j
-        elif k >= i:
-            low = i
-        else:
-            break
-    return values[k]
-
-
-@kernel
 def near_of_block(metric, ws, m, k, limit):
     """List the rows of the finished block that may be among the nearest `k`: how many, and the limit.
 
@@ -247,18 +224,13 @@ def least_shared(metric, x, i, extremes, limit, ws):
 
 
 @kernel
-def first_limit(metric, x, i, y, postings, a, ws, k, limit):
-    """Find a limit that some list alone has `k` + 1 rows within, from the lists' marks."""
-    slot = 0
-    while slot < len(MARKS) and MARKS[slot] <= k:
-        slot += 1
-    if slot == len(MARKS):
-        return limit
+def first_limit(metric, x, i, y, postings, a, ws, limit):
+    """Find a limit that some list alone has enough rows within, from the lists' marks."""
     m = np.int64(0)
-    n_marked = np.int64(postings.mark_rows.shape[1])
+    n_marked = np.int64(postings.mark_rows.shape[0])
     for t in range(a, min(x.indptr[i + 1], a + BLOCK)):
         column = np.int64(x.indices[t])
-        row = postings.mark_rows[slot, column] if column < n_marked else np.int32(-1)
+        row = postings.mark_rows[column] if column < n_marked else np.int32(-1)
         if row >= 0:
             ws.rows[m] = row
             ws.shared[m] = 0.0
@@ -269,7 +241,7 @@ def first_limit(metric, x, i, y, postings, a, ws, k, limit):
                     np.int64(metric.params.shape[0]),
                     np.float64(x.data[t]),
                     ws.first,
-                    (postings.mark_values, slot * n_marked + column),
+                    (postings.mark_values, column),
                     np.int64(1),
                     (ws.shared, m),
                 ),
@@ -291,7 +263,7 @@ def scan_met(metric, x, i, y, postings, a, ws, skip, heap, limit, radius):
     b = x.indptr[i + 1]
     sum_terms(metric, postings, x, a + 1, b, ws.sums)
     if radius != radius:
-        limit = first_limit(metric, x, i, y, postings, a, ws, heap.ids.shape[0], limit)
+        limit = first_limit(metric, x, i, y, postings, a, ws, limit)
     least = least_shared(metric, x, i, postings.extremes, limit, ws)
     size = np.int64(0)
     m = np.int64(0)
