@@ -8,7 +8,17 @@
 from sparsenn import metrics
 from sparsenn.exact import exact_neighbors, pairwise_distances
 from sparsenn.index import Index
-from sparsenn.results import Neighbors, RaggedNeighbors
+from sparsenn.planning import Plan
+from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
 
 __version__ = "0.1.0"
-__all__ = ["Index", "Neighbors", "RaggedNeighbors", "exact_neighbors", "metrics", "pairwise_distances"]
+__all__ = [
+    "Index",
+    "Neighbors",
+    "Plan",
+    "RaggedNeighbors",
+    "RecallEstimate",
+    "exact_neighbors",
+    "metrics",
+    "pairwise_distances",
+]

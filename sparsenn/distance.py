@@ -161,6 +161,16 @@ class Space:
         return surrogates.astype(np.float32) + np.float32(0)  # no negative zero
 
 
+def take(store: Store, ids: npt.NDArray[np.int64]) -> Store:
+    """Some rows of a store, as a store."""
+    lengths = np.diff(store.indptr)[ids]
+    indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    where = np.repeat(store.indptr[ids] - indptr[:-1], lengths) + np.arange(indptr[-1])
+    shared = store.indices.shape[0] != store.data.shape[0]  # dense rows share their columns
+    indices = store.indices if shared else store.indices[where]
+    return Store(indptr, indices, store.data[where], np.ascontiguousarray(store.stats[:, ids]))
+
+
 def _check_container(bound: BoundMetric, rows: Rows) -> None:
     record = bound.metric
     if rows.container not in record.containers:

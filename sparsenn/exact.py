@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import blockwise, termwise
-from sparsenn.distance import Compiled, Space, Store
+from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
 from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
@@ -81,6 +81,50 @@ class ExactEngine:
         arrays = list(self._store) + (list(self._postings) if self.way == "postings" else [])
         return sum(a.nbytes for a in arrays)
 
+    @property
+    def values_per_row(self) -> float:
+        """Stored values of an average row."""
+        return len(self._store.data) / max(self.n_rows, 1)
+
+    @property
+    def has_heads(self) -> bool:
+        """Whether the nearest rows share a term, and one shared term orders rows alike."""
+        compiled = self.space.compiled
+        return self.way == "postings" and bool(compiled.impact and compiled.bound_sum) and not self.has_negative
+
+    @property
+    def prunes(self) -> bool:
+        """Whether a bound by norms lets searches leave out common terms."""
+        return self.space.compiled.bound == BY_NORM and len(self.postings.cuts) > 1
+
+    @property
+    def postings(self) -> Postings:
+        """Inverted lists of the rows."""
+        return self._postings
+
+    @property
+    def lengths(self) -> npt.NDArray[np.float64]:
+        """Length of each list."""
+        lengths: npt.NDArray[np.float64] = np.diff(self._postings.indptr).astype(np.float64)
+        return lengths
+
+    @property
+    def work(self) -> npt.NDArray[np.int64]:
+        """Postings that each row's terms have."""
+        found: npt.NDArray[np.int64] = termwise.count_postings(
+            self._store.indptr, self._store.indices, self._postings.indptr
+        )
+        return found
+
+    @property
+    def own_few(self) -> npt.NDArray[np.bool_]:
+        """Rows that meet few others."""
+        return self._own_few
+
+    def own(self) -> tuple[Store, Compiled]:
+        """The rows, and the metric among them."""
+        return self._own(None)
+
     def _own(self, queries: Rows | None) -> tuple[Store, Any]:
         """Queries as a store, and the compiled metric for them; None is the rows themselves."""
         if queries is None:
@@ -93,13 +137,25 @@ class ExactEngine:
     def nearest(self, queries: Rows | None, k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of each query; with None, of each row among the others."""
         x, metric = self._own(queries)
+        return self._nearest(x, metric, k, n_jobs, queries is None)
+
+    def nearest_of(self, ids: npt.NDArray[np.int64], k: int, n_jobs: int | None) -> Neighbors:
+        """The k nearest rows of some of the rows, each among the others."""
+        y, metric = self._own(None)
+        x = take(y, ids)
+        indices, distances = self._nearest(x, metric, k + 1, n_jobs, False)
+        place = (indices == ids[:, None]).argmax(axis=1)  # of itself, or the last of rows as near with lower ids
+        place[~(indices == ids[:, None]).any(axis=1)] = k
+        kept = np.arange(k + 1) != place[:, None]
+        return Neighbors(indices[kept].reshape(-1, k), distances[kept].reshape(-1, k))
+
+    def _nearest(self, x: Store, metric: Compiled, k: int, n_jobs: int | None, skip: bool) -> Neighbors:
         way = self._way_for(x)
         n = x.indptr.shape[0] - 1
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
         held = min(k, self.n_rows)  # no memory for more than there can be
         found, near = (indices, distances) if held == k else (indices[:, :held].copy(), distances[:, :held].copy())
-        skip, m = queries is None, self.space.n_features
-
+        m = self.space.n_features
         few = self._few(metric, x, way)
         some, all_ = bool(few.any()), bool(few.all())
         marked = self._postings_for(held, n_jobs) if some else None

@@ -1,5 +1,6 @@
 """The index: fit once, ask often."""
 
+import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -8,13 +9,16 @@ import numpy.typing as npt
 
 from sparsenn.exact import ExactEngine, check_k, check_radius, fit_space
 from sparsenn.metrics import resolve
+from sparsenn.neighborgraph import build_graph, silent
 from sparsenn.parallel import count_jobs
-from sparsenn.results import Neighbors, RaggedNeighbors
+from sparsenn.planning import Plan, Settings, make_plan
+from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-METHODS = ("auto", "exact")
+METHODS = ("auto", "exact", "graph")
+SEEDS = ("auto", "heads", "forest", "random")
 WAYS = {
     "postings": "a term at a time over inverted lists",
     "products": "blocks of inner products",
@@ -34,20 +38,41 @@ class Index:
         The metric's parameters, e.g. ``{"p": 3}``.
     n_neighbors : int, default 15
         Neighbours a row in `neighbor_graph`.
-    method : "auto" or "exact", default "auto"
-        "exact" compares by whatever is fastest for the metric and the rows, and is always right.
-        "auto" chooses the method; this version knows no other than "exact".
+    method : "auto", "exact" or "graph", default "auto"
+        How `neighbor_graph` is made. "exact" compares by whatever is fastest for the metric and the
+        rows, and is always right. "graph" makes an approximate graph when fitted: seeds, improved by
+        NN-descent. "auto" takes the one with the lower predicted cost, see `plan_`. Queries are
+        answered exactly whatever the method, in this version.
     random_state : int or None, default 0
-        Seed for methods that draw. The exact method draws nothing, and gives the same answer for any seed.
+        Seed of what is drawn at random; the same seed gives the same graph bit for bit, whatever
+        `n_jobs`. None draws a seed. The exact method draws nothing.
     n_jobs : int or None, default None
         Threads; None and -1 are all processors. May be set on a fitted index, or given to a call.
+    seeds : "auto", "heads", "forest" or "random", default "auto"
+        What the approximate graph starts from: the heads of inverted lists (weighted sparse rows whose
+        nearest share a term with them), a random projection forest (any rows), or random rows.
+    n_trees, leaf_size : int, optional
+        Trees of the forest, and most rows of a leaf.
+    max_candidates : int, optional
+        Neighbours of a row, and as many rows that have it as one, that take part in a round of descent.
+    n_iters : int, optional
+        Most rounds of descent.
+    delta : float, default 0.002
+        Descent stops when a round takes fewer than this share of all edges.
+    init_graph : array of int, shape (n_rows, any), or Neighbors, optional
+        Neighbours to start from in place of seeds; -1 for none.
+    verbose : bool, default False
+        Show a progress bar for each stage. Stages are also logged (logger "sparsenn", level INFO).
 
     Attributes
     ----------
     n_rows, n_features : int
         Shape of the fitted rows.
     neighbor_graph : Neighbors
-        The `n_neighbors` nearest rows of each row, itself left out; made when first asked for.
+        The `n_neighbors` nearest rows of each row, itself left out. The exact method makes it when
+        first asked for, the graph method when fitted.
+    plan_ : Plan
+        The method chosen for this data, why, and the predicted times.
 
     Examples
     --------
@@ -66,13 +91,36 @@ class Index:
         method: str = "auto",
         random_state: int | None = 0,
         n_jobs: int | None = None,
+        *,
+        seeds: str = "auto",
+        n_trees: int | None = None,
+        leaf_size: int | None = None,
+        max_candidates: int | None = None,
+        n_iters: int | None = None,
+        delta: float = 0.002,
+        init_graph: Any = None,
+        verbose: bool = False,
     ):
         if method not in METHODS:
             raise ValueError(f"method must be one of {', '.join(map(repr, METHODS))}, got {method!r}")
         if random_state is not None and (isinstance(random_state, bool) or not hasattr(random_state, "__index__")):
             raise ValueError(f"random_state must be an integer or None, got {random_state!r}")
+        if seeds not in SEEDS:
+            raise ValueError(f"seeds must be one of {', '.join(map(repr, SEEDS))}, got {seeds!r}")
+        for name, value in (("n_trees", n_trees), ("leaf_size", leaf_size), ("max_candidates", max_candidates)):
+            if value is not None:
+                check_k(value, name)
+        if n_iters is not None and n_iters != 0:
+            check_k(n_iters, "n_iters")
+        if not isinstance(delta, int | float | np.number) or not 0 <= delta < 1:
+            raise ValueError(f"delta must be at least 0 and below 1, got {delta!r}")
         resolve(metric, metric_params)
         count_jobs(n_jobs)
+        self.seeds = seeds
+        self.n_trees, self.leaf_size = n_trees, leaf_size
+        self.max_candidates, self.n_iters, self.delta = max_candidates, n_iters, delta
+        self.init_graph = init_graph
+        self.verbose = verbose
         self.metric = metric
         self.metric_params = metric_params
         self.n_neighbors = check_k(n_neighbors, "n_neighbors")
@@ -81,6 +129,7 @@ class Index:
         self.n_jobs = n_jobs
         self._engine: ExactEngine | None = None
         self._graph: Neighbors | None = None
+        self._plan: Plan | None = None
 
     def fit(self, X: Any) -> "Index":  # noqa: N803
         """Take the rows to search. They are copied; the input is not changed.
@@ -102,9 +151,29 @@ class Index:
         space, rows = fit_space(X, self.metric, self.metric_params)
         if len(rows) == 0:
             raise ValueError("X has no rows: an index needs at least one")
-        self._engine = ExactEngine(space, rows)
-        self._graph = None
+        engine = ExactEngine(space, rows)
+        given = _read_graph(self.init_graph, len(rows))
+        settings = Settings(
+            self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
+        )
+        plan = make_plan(engine, self.method, settings, given is not None)
+        graph = self._build(engine, plan, given) if plan.method == "graph" else None
+        self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
         return self
+
+    def _build(self, engine: ExactEngine, plan: Plan, given: npt.NDArray[np.int32] | None) -> Neighbors:
+        """Make the graph by the plan."""
+        seed = np.random.SeedSequence(None if self.random_state is None else abs(int(self.random_state)))
+        stages = _Bars() if self.verbose else silent
+        return build_graph(
+            engine,
+            check_k(self.n_neighbors, "n_neighbors"),
+            plan,
+            seed=int(seed.generate_state(1, np.uint64)[0]),
+            given=given,
+            n_jobs=self.n_jobs,
+            stages=stages,
+        )
 
     def _fitted(self) -> ExactEngine:
         if self._engine is None:
@@ -188,9 +257,59 @@ class Index:
     @property
     def neighbor_graph(self) -> Neighbors:
         """The `n_neighbors` nearest rows of each row, itself left out."""
+        engine, plan = self._fitted(), self.plan_
         if self._graph is None or self._graph.indices.shape[1] != self.n_neighbors:
-            self._graph = self._fitted().nearest(None, check_k(self.n_neighbors, "n_neighbors"), self.n_jobs)
+            k = check_k(self.n_neighbors, "n_neighbors")
+            if plan.method == "graph":
+                self._graph = self._build(engine, plan, self._given)
+            else:
+                self._graph = engine.nearest(None, k, self.n_jobs)
         return self._graph
+
+    @property
+    def plan_(self) -> Plan:
+        """The method chosen for the fitted rows, why, and the predicted times."""
+        self._fitted()
+        assert self._plan is not None
+        return self._plan
+
+    def estimate_recall(self, sample: int = 200) -> RecallEstimate:
+        """Compare the graph with exact search on a sample of its rows.
+
+        Parameters
+        ----------
+        sample : int, default 200
+            Rows drawn, the same for a `random_state`.
+
+        Returns
+        -------
+        RecallEstimate
+            ``recall``, its 95 % confidence interval ``low`` to ``high``, and the ``sample`` used.
+
+        Raises
+        ------
+        ValueError
+            If `sample` is no integer of at least 1.
+        """
+        engine, graph = self._fitted(), self.neighbor_graph
+        size = min(check_k(sample, "sample"), engine.n_rows)
+        seed = None if self.random_state is None else abs(int(self.random_state))
+        ids = np.sort(np.random.default_rng(seed).choice(engine.n_rows, size, replace=False))
+        k = graph.indices.shape[1]
+        true = engine.nearest_of(ids, k, self.n_jobs).distances
+        there = np.isfinite(true)
+        kth = np.where(there, true, -np.inf).max(axis=1, initial=-np.inf)
+        needed = there.sum(axis=1)
+        near = graph.distances[ids] <= kth[:, None] + 1e-6 * np.maximum(np.abs(kth[:, None]), 1e-3)
+        reached = np.minimum((near & (graph.indices[ids] >= 0)).sum(axis=1), needed)
+        shares = np.divide(reached, needed, out=np.ones(size), where=needed > 0)
+        recall = float(shares.mean())
+        # rows are the independent draws; where all agree, the rule of three bounds what was not seen
+        spread = float(shares.std())
+        margin = 1.96 * spread / math.sqrt(size) if spread else 3.0 / size
+        if size == engine.n_rows:
+            margin = 0.0
+        return RecallEstimate(recall, max(recall - margin, 0.0), min(recall + margin, 1.0), size)
 
     def to_csr(self, mode: str = "distance", include_self: bool = False) -> "csr_matrix":
         """Return the neighbour graph as a sparse matrix.
@@ -234,6 +353,38 @@ class Index:
         name = repr(resolve(self.metric, self.metric_params))
         if self._engine is None:
             return f"Index(metric={name}, method={self.method!r}, not fitted)"
-        engine = self._engine
+        engine, plan = self._engine, self.plan_
+        how = WAYS[engine.way] if plan.method == "exact" else f"{plan.seeds}, then NN-descent"
         rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
-        return f"Index(metric={name}, method='exact': {WAYS[engine.way]}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
+        return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
+
+
+class _Bars:
+    """A progress bar for each stage of a graph."""
+
+    def __call__(self, stage: str, n: int) -> Any:
+        from tqdm import tqdm
+
+        bar = tqdm(total=n, desc=stage, unit="rows", leave=False)
+
+        def tick(done: int) -> None:
+            bar.update(done)
+            if bar.n >= n:
+                bar.close()
+
+        return tick
+
+
+def _read_graph(given: Any, n: int) -> npt.NDArray[np.int32] | None:
+    """Read a user's graph as ids of rows."""
+    if given is None:
+        return None
+    ids = np.asarray(given.indices if isinstance(given, Neighbors) else given)
+    if ids.ndim != 2 or len(ids) != n or ids.dtype.kind not in "iu":
+        raise ValueError(
+            f"init_graph must be integers of shape ({n}, any), ids of neighbours, got {ids.dtype} of shape {ids.shape}"
+        )
+    if ids.size and (ids.max() >= n or ids.min() < -1):
+        row = int(np.argmax((ids >= n).any(axis=1) | (ids < -1).any(axis=1)))
+        raise ValueError(f"init_graph has an id that is no row at row {row}: ids go from 0 to {n - 1}, -1 is none")
+    return np.ascontiguousarray(ids, dtype=np.int32)

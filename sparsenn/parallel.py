@@ -29,15 +29,32 @@ def count_jobs(n_jobs: int | None) -> int:
     return int(n_jobs) if n_jobs > 0 else max(processors + 1 + int(n_jobs), 1)
 
 
-def map_blocks(function: Callable[[int, int], T], n: int, n_jobs: int | None, smallest: int = 64) -> list[T]:
+def map_blocks(
+    function: Callable[[int, int], T],
+    n: int,
+    n_jobs: int | None,
+    smallest: int = 64,
+    tick: Callable[[int], object] | None = None,
+) -> list[T]:
     """Call ``function(start, stop)`` over blocks of ``range(n)``; results in order.
 
     Several blocks a thread even out rows of different cost; a block is never cut under `smallest`.
+    `tick` is told how many of the n are done after each block.
     """
     jobs = count_jobs(n_jobs)
     size = max(smallest, -(-n // (8 * jobs))) if jobs > 1 else max(n, 1)
+    if tick is not None and jobs == 1:
+        size = max(smallest, -(-n // 16))
     starts = range(0, n, size)
+
+    def block(start: int) -> T:
+        stop = min(start + size, n)
+        result = function(start, stop)
+        if tick is not None:
+            tick(stop - start)
+        return result
+
     if len(starts) <= 1 or jobs == 1:
-        return [function(start, min(start + size, n)) for start in starts]
+        return [block(start) for start in starts]
     with ThreadPoolExecutor(min(jobs, len(starts))) as pool:
-        return list(pool.map(lambda start: function(start, min(start + size, n)), starts))
+        return list(pool.map(block, starts))

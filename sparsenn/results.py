@@ -36,3 +36,22 @@ class RaggedNeighbors(NamedTuple):
     indptr: npt.NDArray[np.int64]
     indices: npt.NDArray[np.int64]
     distances: npt.NDArray[np.float32]
+
+
+class RecallEstimate(NamedTuple):
+    """Share of the true neighbours that a graph has, from a sample of its rows.
+
+    Attributes
+    ----------
+    recall : float
+        Mean over the sampled rows; a neighbour counts if it is no farther than the true k-th.
+    low, high : float
+        95 % confidence interval.
+    sample : int
+        Rows compared with exact search.
+    """
+
+    recall: float
+    low: float
+    high: float
+    sample: int

@@ -12,12 +12,12 @@ PACKAGE = pathlib.Path(sparsenn.__file__).parent
 
 # Each name may import only names of lower floors; on floors marked with an order, only those before it.
 FLOORS = [
-    {"_jit", "results"},
+    ["_jit", "_random", "results"],
     {"rows", "metrics"},
     ["traversal", "distance"],
     {"heap", "parallel"},
-    ["postings", "termwise", "blockwise", "exact"],
-    ["index"],
+    ["postings", "termwise", "blockwise", "exact", "descent", "heads", "forest", "neighborgraph"],
+    ["planning", "index"],
     ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [{"registry", "formulas"}, ["angles", "differences", "sets", "divergences", "transport", "bits"]]

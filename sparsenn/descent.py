@@ -1,0 +1,274 @@
+"""NN-descent: a k-neighbour graph improved by looking at the neighbours of neighbours.
+
+After Dong, Moses and Li 2011, Efficient k-nearest neighbor graph construction for generic similarity
+measures, with the local join turned around: a pair that meets in the list of a common neighbour is
+found from either row, and each row gathers its own pairs. So a row is scattered once for all of its
+candidates, a pair that several neighbours share is measured once, nothing but the row's own list is
+written (no locks, no buffer of updates), metrics that are not symmetric need no care, and the result
+does not depend on the threads.
+"""
+
+import logging
+from collections import namedtuple
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn._jit import entry, kernel
+from sparsenn._random import draw
+from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, scatter, unscatter
+from sparsenn.heap import make_heap, push
+from sparsenn.results import Neighbors
+from sparsenn.termwise import make_workspace, store_sorted
+
+log = logging.getLogger("sparsenn")
+# Rows by rows: ids (int32, -1: none), surrogates (float32, nearest first), whether an entry came in the last round.
+Graph = namedtuple("Graph", "ids distances fresh")
+
+
+def empty_graph(n: int, k: int) -> Graph:
+    """Make a graph without edges."""
+    return Graph(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32), np.zeros((n, k), np.uint8))
+
+
+@kernel
+def insert(graph, i, distance, row):
+    """Take an edge into row `i` if it is near enough and new; returns whether it was."""
+    last = graph.ids.shape[1] - 1
+    d = np.float32(distance)
+    if not (d < graph.distances[i, last] or (d == graph.distances[i, last] and row < graph.ids[i, last])):
+        return False
+    for c in range(last + 1):
+        if graph.ids[i, c] == row:
+            return False
+    at = last
+    while at > 0 and (
+        d < graph.distances[i, at - 1] or (d == graph.distances[i, at - 1] and row < graph.ids[i, at - 1])
+    ):
+        graph.ids[i, at] = graph.ids[i, at - 1]
+        graph.distances[i, at] = graph.distances[i, at - 1]
+        graph.fresh[i, at] = graph.fresh[i, at - 1]
+        at -= 1
+    graph.ids[i, at] = row
+    graph.distances[i, at] = d
+    graph.fresh[i, at] = 1
+    return True
+
+
+@kernel
+def measure_into(metric, y, i, m, ws, graph):
+    """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken."""
+    evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+    taken = 0
+    worst = np.float64(graph.distances[i, graph.ids.shape[1] - 1])
+    for r in range(m):
+        if ws.out[r] <= worst and insert(graph, i, ws.out[r], np.int64(ws.rows[r])):
+            taken += 1
+            worst = np.float64(graph.distances[i, graph.ids.shape[1] - 1])
+    return taken
+
+
+@entry
+def _list_both_ways(graph, width):
+    """Neighbours of each row and rows that have it as one, the nearest of both, as 2·id + fresh; -1 ends.
+
+    Entries that are listed are fresh no more.
+    """
+    n, k = graph.ids.shape
+    width = min(width, k)
+    both = np.empty((n, 2 * width), np.int32)
+    counts = np.empty(n, np.int32)
+    for i in range(n):
+        m = 0
+        while m < width and graph.ids[i, m] >= 0:
+            both[i, m] = 2 * graph.ids[i, m] + np.int32(graph.fresh[i, m])
+            m += 1
+        counts[i] = m
+    forward = counts.copy()
+    for c in range(width):  # by rank: the nearest find a place first
+        for i in range(n):
+            if c < forward[i]:
+                row = graph.ids[i, c]
+                mutual = False
+                for z in range(forward[row]):
+                    mutual = mutual or graph.ids[row, z] == i
+                if not mutual and counts[row] < forward[row] + width:
+                    both[row, counts[row]] = 2 * i + np.int32(graph.fresh[i, c])
+                    counts[row] += 1
+    for i in range(n):
+        for c in range(forward[i]):
+            graph.fresh[i, c] = 0
+        if counts[i] < 2 * width:
+            both[i, counts[i]] = -1
+    return both
+
+
+@entry
+def _join(metric, y, n_features, both, order, start, stop, graph):
+    """Measure rows [start, stop) against the neighbours of their neighbours; returns (taken, measured)."""
+    n, width = both.shape
+    ws = make_workspace(0, n_features)
+    seen = np.full(n, -1, np.int32)
+    taken = 0
+    measured = 0
+    for p in range(start, stop):
+        i = np.int64(order[p])
+        seen[i] = i
+        for c in range(graph.ids.shape[1]):
+            if graph.ids[i, c] < 0:
+                break
+            seen[graph.ids[i, c]] = i
+        m = 0
+        scatter(y, i, ws.w)
+        for c in range(width):
+            near = both[i, c]
+            if near < 0:
+                break
+            fresh, near = near & 1, near >> 1
+            for z in range(width):
+                far = both[near, z]
+                if far < 0:
+                    break
+                if (fresh | (far & 1)) == 1 and seen[far >> 1] != i:
+                    seen[far >> 1] = i
+                    ws.rows[m] = far >> 1
+                    m += 1
+                    if m == BLOCK:
+                        taken += measure_into(metric, y, i, m, ws, graph)
+                        measured += m
+                        m = 0
+        taken += measure_into(metric, y, i, m, ws, graph)
+        measured += m
+        unscatter(y, i, ws.w)
+    return taken, measured
+
+
+@entry
+def measure_given(metric, y, n_features, candidates, start, stop, graph):
+    """Measure rows [start, stop) against given candidates (-1: none)."""
+    ws = make_workspace(0, n_features)
+    for i in range(start, stop):
+        scatter(y, i, ws.w)
+        m = 0
+        for c in range(candidates.shape[1]):
+            if candidates[i, c] >= 0 and candidates[i, c] != i:
+                ws.rows[m] = candidates[i, c]
+                m += 1
+            if m == BLOCK:
+                measure_into(metric, y, i, m, ws, graph)
+                m = 0
+        measure_into(metric, y, i, m, ws, graph)
+        unscatter(y, i, ws.w)
+
+
+@entry
+def measure_drawn(metric, y, n_features, seed, start, stop, graph):
+    """Fill the lists of rows [start, stop) that are not full with rows drawn at random."""
+    n, k = graph.ids.shape
+    ws = make_workspace(0, n_features)
+    for i in range(start, stop):
+        if graph.ids[i, k - 1] >= 0:
+            continue
+        scatter(y, i, ws.w)
+        m = 0
+        for c in range(min(2 * k, BLOCK)):
+            row = draw(seed, i, c, n)
+            if row != i:
+                ws.rows[m] = row
+                m += 1
+        measure_into(metric, y, i, m, ws, graph)
+        unscatter(y, i, ws.w)
+
+
+@entry
+def measure_leaves(metric, y, n_features, symmetric, rows, ends, start, stop, graph):
+    """Measure the rows of the leaves [start, stop) against each other; a leaf's rows are in no other one."""
+    ws = make_workspace(0, n_features)
+    for leaf in range(start, stop):
+        a, b = (ends[leaf - 1] if leaf > 0 else 0), ends[leaf]
+        for p in range(a, b):
+            i = rows[p]
+            scatter(y, i, ws.w)
+            first = p + 1 if symmetric else a
+            for begin in range(first, b, BLOCK):
+                m = 0
+                for q in range(begin, min(begin + BLOCK, b)):
+                    if q != p:
+                        ws.rows[m] = rows[q]
+                        m += 1
+                measure_into(metric, y, i, m, ws, graph)
+                if symmetric:
+                    for r in range(m):
+                        insert(graph, np.int64(ws.rows[r]), ws.out[r], i)
+            unscatter(y, i, ws.w)
+
+
+@entry
+def _settle(metric, y, n_features, graph, start, stop, indices, distances):
+    """Measure the edges of rows [start, stop) again in float64, and write the nearest as they are returned."""
+    ws = make_workspace(0, n_features)
+    heap = make_heap(indices.shape[1])
+    for i in range(start, stop):
+        scatter(y, i, ws.w)
+        size = 0
+        for begin in range(0, graph.ids.shape[1], BLOCK):
+            m = 0
+            for c in range(begin, min(begin + BLOCK, graph.ids.shape[1])):
+                if graph.ids[i, c] >= 0:
+                    ws.rows[m] = graph.ids[i, c]
+                    m += 1
+            evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+            for r in range(m):
+                size = push(heap, size, corrected(metric, ws.out[r]), np.int64(ws.rows[r]), ws.out[r])
+        store_sorted(heap, size, indices[i], distances[i])
+        unscatter(y, i, ws.w)
+
+
+def descend(
+    metric: Compiled,
+    y: Store,
+    n_features: int,
+    graph: Graph,
+    *,
+    width: int,
+    rounds: int,
+    delta: float,
+    order: npt.NDArray[np.uint32],
+    over_rows: Callable[[str, Callable[[int, int], Any]], list[Any]],
+) -> None:
+    """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges.
+
+    Parameters
+    ----------
+    width : int
+        Neighbours of each row that take part, and as many rows of which it is one.
+    rounds : int
+        Most rounds.
+    order : ndarray of uint32, shape (n,)
+        Rows in the order in which they are joined: rows that share candidates should come together.
+    over_rows : callable
+        Maps a stage's function over blocks of rows.
+    """
+    n, k = graph.ids.shape
+    for done in range(rounds):
+        both = _list_both_ways(graph, width)
+
+        def join(first: int, last: int, both: Any = both) -> Any:
+            return _join(metric, y, n_features, both, order, first, last, graph)
+
+        parts = over_rows(f"round {done + 1}", join)
+        taken, measured = (sum(part) for part in zip(*parts, strict=True))
+        log.info("round %d: %d edges taken, %.0f pairs a row measured", done + 1, taken, measured / n)
+        if taken < delta * n * k:
+            break
+
+
+def settled(metric: Compiled, y: Store, n_features: int, graph: Graph, k: int, over_rows: Any) -> Neighbors:
+    """Return the graph as a result: the `k` nearest of each row's edges, at the distances of exact search."""
+    n = len(graph.ids)
+    indices: npt.NDArray[np.int64] = np.empty((n, k), np.int64)
+    distances = np.empty((n, k), np.float32)
+    over_rows("final distances", lambda a, b: _settle(metric, y, n_features, graph, a, b, indices, distances))
+    return Neighbors(indices, distances)

@@ -1,0 +1,107 @@
+"""The k-neighbour graph of an engine's rows, as a plan says: seeds, descent, and no place left open."""
+
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.descent import (
+    Graph,
+    descend,
+    empty_graph,
+    measure_drawn,
+    measure_given,
+    measure_leaves,
+    settled,
+)
+from sparsenn.exact import ExactEngine
+from sparsenn.forest import Tree, grow_forest
+from sparsenn.heads import cut_heads, seed_by_heads
+from sparsenn.parallel import map_blocks
+from sparsenn.results import Neighbors
+
+EXTRA = 5  # edges a row beyond those asked for, which descent walks over
+LEAST = 20  # edges a row that descent needs to find its way
+DEEPEST = 60  # levels of a tree
+log = logging.getLogger("sparsenn")
+# Told the name of a stage and how many of the rows it will see; returns what is told each block of them.
+Stages = Callable[[str, int], Callable[[int], object] | None]
+
+
+def silent(stage: str, n: int) -> None:
+    """Show nothing."""
+
+
+def build_graph(
+    engine: ExactEngine,
+    k: int,
+    plan: Any,
+    *,
+    seed: int,
+    given: npt.NDArray[np.int32] | None,
+    n_jobs: int | None,
+    stages: Stages = silent,
+) -> Neighbors:
+    """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads."""
+    y, metric = engine.own()
+    n, m = engine.n_rows, engine.space.n_features
+    graph = empty_graph(n, max(k + EXTRA, LEAST))
+    order: npt.NDArray[np.uint32] = np.arange(n, dtype=np.uint32)
+
+    def over_rows(stage: str, function: Callable[[int, int], Any], total: int = n, smallest: int = 64) -> list[Any]:
+        return map_blocks(function, total, n_jobs, smallest, stages(stage, total))
+
+    if plan.seeds == "given" and given is not None:
+        over_rows("given graph", lambda a, b: measure_given(metric, y, m, given, a, b, graph))
+    elif plan.seeds == "heads":
+        heads = cut_heads(engine.postings, y, metric, plan.head)
+        measured = seed_by_heads(
+            metric, y, heads, m, graph, share=plan.share, width=plan.head_width, over_rows=over_rows
+        )
+        log.info("heads: %.0f pairs a row measured", measured / n)
+    elif plan.seeds == "forest":
+        trees = grow_forest(
+            metric,
+            y,
+            m,
+            n_trees=plan.n_trees,
+            leaf_size=plan.leaf_size,
+            max_depth=DEEPEST,
+            seed=seed,
+            over_trees=lambda function, total: over_rows("trees", function, total, 1),
+        )
+        order = trees[0].rows
+        symmetric = engine.space.bound.metric.symmetric
+        for t, tree in enumerate(trees):
+
+            def leaves(first: int, last: int, tree: Tree = tree) -> None:
+                measure_leaves(metric, y, m, symmetric, tree.rows, tree.ends, first, last, graph)
+
+            over_rows(f"leaves of tree {t + 1}", leaves, len(tree.ends), 8)
+    if plan.seeds in ("random", "forest", "given"):
+        over_rows("random rows", lambda a, b: measure_drawn(metric, y, m, seed, a, b, graph))
+    descend(
+        metric,
+        y,
+        m,
+        graph,
+        width=plan.max_candidates,
+        rounds=plan.n_iters,
+        delta=plan.delta,
+        order=order,
+        over_rows=over_rows,
+    )
+    found = settled(metric, y, m, graph, k, over_rows)
+    _fill(engine, graph, found, n_jobs)
+    return found
+
+
+def _fill(engine: ExactEngine, graph: Graph, found: Neighbors, n_jobs: int | None) -> None:
+    """Ask exact search for the rows that have not found as many neighbours as there are."""
+    k = min(found.indices.shape[1], engine.n_rows - 1)
+    short = np.flatnonzero(found.indices[:, k - 1] < 0) if k > 0 else np.zeros(0, np.int64)
+    if len(short):
+        log.info("exact search for %d rows that found fewer than %d others", len(short), k)
+        found.indices[short], found.distances[short] = engine.nearest_of(short, found.indices.shape[1], n_jobs)

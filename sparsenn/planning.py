@@ -1,0 +1,158 @@
+"""Which way to make a k-neighbour graph: predicted from counted work and costs that ship, never from a clock."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+
+from sparsenn.exact import ExactEngine
+
+# Nanoseconds, as benchmarks/bench_kernels.py and bench_graph.py measure them on one machine: only ratios matter.
+SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes all rows
+MEET_POSTING = 1.9  # of a query that looks only at the rows it meets
+FINISH_ROW = 1.3  # all rows: finished, compared, cleared
+LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves out common terms
+HEAD_POSTING = 1.3  # in a head: its rows lie apart
+PRODUCT = 0.02  # one multiplication of a BLAS product
+VALUE = 1.0  # one stored value of a row that is gathered
+VALUE_DENSE = 0.35
+COLD_ROW = 60.0  # a row fetched and measured, before its values
+PER_QUERY = 2000.0
+
+HEAD = 1000  # rows kept of a list
+HEAD_WIDTH = 80  # candidates measured
+LONG_ROW = 32  # values a row from which the commonest terms may be left out
+LONG_SHARE = 0.9  # of a long row's bound that is kept
+TREES, LEAF_SIZE, WIDTH, ROUNDS = 8, 60, 15, 6
+# Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
+PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.5, 0.25
+WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a graph is made; what the user left open (None) is filled in by the plan."""
+
+    seeds: str = "auto"
+    n_trees: int | None = None
+    leaf_size: int | None = None
+    max_candidates: int | None = None
+    n_iters: int | None = None
+    delta: float = 0.002
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What an index chose, and why.
+
+    Attributes
+    ----------
+    method : "exact" or "graph"
+    seeds : "heads", "forest", "random", "given" or "none"
+    reason : str
+    exact_seconds, graph_seconds : float
+        Predicted time of the k-neighbour graph on one thread of the machine that the costs were
+        measured on; NaN where it was not asked for.
+    head, share, head_width, n_trees, leaf_size, max_candidates, n_iters, delta
+        Settings of the graph.
+    """
+
+    method: str
+    seeds: str
+    reason: str
+    exact_seconds: float
+    graph_seconds: float
+    head: int
+    share: float
+    head_width: int
+    n_trees: int
+    leaf_size: int
+    max_candidates: int
+    n_iters: int
+    delta: float
+
+
+def pair_cost(engine: ExactEngine) -> float:
+    """Nanoseconds of one measured pair."""
+    values = engine.values_per_row
+    return COLD_ROW + values * (VALUE if engine.space.container == "csr" else VALUE_DENSE)
+
+
+def exact_cost(engine: ExactEngine) -> float:
+    """Nanoseconds of the exact graph."""
+    n = engine.n_rows
+    if engine.way == "products":
+        return n * n * (PRODUCT * engine.values_per_row + FINISH_ROW)
+    if engine.way == "blocks":
+        return n * n * pair_cost(engine)
+    work, few = engine.work.astype(np.float64), engine.own_few
+    left = LEFT_TO_SUM if engine.prunes else 1.0
+    met = float(work[few].sum()) * MEET_POSTING + int(few.sum()) * PER_QUERY
+    return met + float(work[~few].sum()) * SUM_POSTING * left + int((~few).sum()) * (FINISH_ROW * n + PER_QUERY)
+
+
+def heads_cost(engine: ExactEngine, width: int, rounds: int, max_candidates: int, share: float) -> float:
+    """Nanoseconds of a graph from heads."""
+    cut = float((engine.lengths * np.minimum(engine.lengths, HEAD)).sum())  # a term is in as many rows as in queries
+    pairs = width + (PAIRS_AFTER_HEADS * (2 * max_candidates) ** 2 if rounds else 0.0)
+    kept = 1.0 if share >= 1.0 else share * share  # rarer terms have shorter lists
+    return cut * kept * HEAD_POSTING + engine.n_rows * (PER_QUERY + pairs * pair_cost(engine))
+
+
+def forest_cost(engine: ExactEngine, n_trees: int, leaf_size: int, max_candidates: int) -> float:
+    """Nanoseconds of a graph from a forest."""
+    levels = max(math.log2(max(engine.n_rows, 2) / leaf_size), 1.0) + 1.0
+    pairs = n_trees * (2 * levels + leaf_size / 4) + PAIRS_FROM_FOREST * (2 * max_candidates) ** 2
+    return engine.n_rows * pairs * pair_cost(engine)
+
+
+def make_plan(engine: ExactEngine, method: str, settings: Settings, given: bool) -> Plan:
+    """Choose by predicted cost, as far as the user left a choice.
+
+    Heads serve metrics for which rows that share nothing are the farthest and one shared term orders
+    rows alike; not sets, whose smallest rows are seldom the nearest. The forest serves the others.
+    """
+    heads = engine.has_heads
+    if settings.seeds == "heads" and not heads:
+        raise ValueError(
+            f"seeds='heads' needs sparse rows without negative values, and a metric for which the nearest rows share a "
+            f"term: not {engine.space.bound.metric.name} on these rows; take seeds='forest'"
+        )
+    seeds = "given" if given else settings.seeds
+    if seeds == "auto":
+        seeds = "heads" if heads and not engine.space.bound.metric.presence else "forest"
+    share = LONG_SHARE if engine.values_per_row >= LONG_ROW else 1.0
+    after_heads = seeds == "heads"
+    trees, leaf = settings.n_trees or TREES, settings.leaf_size or LEAF_SIZE
+    width = settings.max_candidates or WIDTH
+    rounds = settings.n_iters if settings.n_iters is not None else (1 if after_heads else ROUNDS)
+    exact = exact_cost(engine) * 1e-9
+    if after_heads:
+        graph = heads_cost(engine, HEAD_WIDTH, rounds, width, share) * 1e-9
+    else:
+        graph = forest_cost(engine, trees, leaf, width) * 1e-9
+    if method == "auto":
+        sets = engine.space.bound.metric.presence and engine.way == "postings" and not given
+        if sets:
+            method, reason = "exact", "sets have no graph that is as right and faster"
+        elif graph < WORTH * exact:
+            method, reason = "graph", f"about {exact / graph:.1f} times as fast as exact search"
+        else:
+            method, reason = "exact", "no graph would be much faster"
+    else:
+        reason = "as asked"
+    return Plan(
+        method,
+        seeds if method == "graph" else "none",
+        reason,
+        exact,
+        graph,
+        HEAD,
+        share,
+        HEAD_WIDTH,
+        trees,
+        leaf,
+        width,
+        rounds,
+        settings.delta,
+    )
