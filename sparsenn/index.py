@@ -298,7 +298,8 @@ class Index:
         k = graph.indices.shape[1]
         true = engine.nearest_of(ids, k, self.n_jobs).distances
         there = np.isfinite(true)
-        kth = np.where(there, true, -np.inf).max(axis=1, initial=-np.inf)
+        kth = np.take_along_axis(true, np.maximum(there.sum(axis=1, keepdims=True) - 1, 0), axis=1)[:, 0]
+        kth = np.where(np.isfinite(kth), kth, 0.0)
         needed = there.sum(axis=1)
         near = graph.distances[ids] <= kth[:, None] + 1e-6 * np.maximum(np.abs(kth[:, None]), 1e-3)
         reached = np.minimum((near & (graph.indices[ids] >= 0)).sum(axis=1), needed)

@@ -23,7 +23,8 @@ HEAD = 1000  # rows kept of a list
 HEAD_WIDTH = 80  # candidates measured
 LONG_ROW = 32  # values a row from which the commonest terms may be left out
 LONG_SHARE = 0.9  # of a long row's bound that is kept
-TREES, LEAF_SIZE, WIDTH, ROUNDS = 8, 60, 15, 6
+TREES, LEAF_SIZE, ROUNDS = 6, 60, 6
+WIDTH, WIDTH_AFTER_HEADS = 12, 10
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
 PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.5, 0.25
 WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
@@ -74,8 +75,8 @@ class Plan:
 
 def pair_cost(engine: ExactEngine) -> float:
     """Nanoseconds of one measured pair."""
-    values = engine.values_per_row
-    return COLD_ROW + values * (VALUE if engine.space.container == "csr" else VALUE_DENSE)
+    value = VALUE if engine.space.container == "csr" else VALUE_DENSE
+    return COLD_ROW + engine.values_per_row * value * engine.space.bound.metric.cost[0]
 
 
 def exact_cost(engine: ExactEngine) -> float:
@@ -87,8 +88,10 @@ def exact_cost(engine: ExactEngine) -> float:
         return n * n * pair_cost(engine)
     work, few = engine.work.astype(np.float64), engine.own_few
     left = LEFT_TO_SUM if engine.prunes else 1.0
-    met = float(work[few].sum()) * MEET_POSTING + int(few.sum()) * PER_QUERY
-    return met + float(work[~few].sum()) * SUM_POSTING * left + int((~few).sum()) * (FINISH_ROW * n + PER_QUERY)
+    step, finish = engine.space.bound.metric.cost
+    met = float(work[few].sum()) * MEET_POSTING * step + int(few.sum()) * PER_QUERY
+    summed = float(work[~few].sum()) * SUM_POSTING * left * step
+    return met + summed + int((~few).sum()) * (FINISH_ROW * finish * n + PER_QUERY)
 
 
 def heads_cost(engine: ExactEngine, width: int, rounds: int, max_candidates: int, share: float) -> float:
@@ -96,7 +99,9 @@ def heads_cost(engine: ExactEngine, width: int, rounds: int, max_candidates: int
     cut = float((engine.lengths * np.minimum(engine.lengths, HEAD)).sum())  # a term is in as many rows as in queries
     pairs = width + (PAIRS_AFTER_HEADS * (2 * max_candidates) ** 2 if rounds else 0.0)
     kept = 1.0 if share >= 1.0 else share * share  # rarer terms have shorter lists
-    return cut * kept * HEAD_POSTING + engine.n_rows * (PER_QUERY + pairs * pair_cost(engine))
+    return cut * kept * HEAD_POSTING * engine.space.bound.metric.cost[0] + engine.n_rows * (
+        PER_QUERY + pairs * pair_cost(engine)
+    )
 
 
 def forest_cost(engine: ExactEngine, n_trees: int, leaf_size: int, max_candidates: int) -> float:
@@ -124,7 +129,7 @@ def make_plan(engine: ExactEngine, method: str, settings: Settings, given: bool)
     share = LONG_SHARE if engine.values_per_row >= LONG_ROW else 1.0
     after_heads = seeds == "heads"
     trees, leaf = settings.n_trees or TREES, settings.leaf_size or LEAF_SIZE
-    width = settings.max_candidates or WIDTH
+    width = settings.max_candidates or (WIDTH_AFTER_HEADS if after_heads else WIDTH)
     rounds = settings.n_iters if settings.n_iters is not None else (1 if after_heads else ROUNDS)
     exact = exact_cost(engine) * 1e-9
     if after_heads:

@@ -226,6 +226,7 @@ register(
         statistics=(square,),
         summarise=squares_to_norms,
         finish=triangle_times_sector,
+        cost=(1.0, 25.0),
         norm=magnitude,
         signed=False,
         reference=_tsss,

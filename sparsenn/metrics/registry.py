@@ -82,6 +82,7 @@ class Metric:
     n_columns: int | None = None
     symmetric: bool = True
     positional: bool = False  # the order of the columns matters
+    cost: tuple[float, float] = (1.0, 1.0)  # of a step and of a finish, where a product's are 1 (bench_kernels.py)
     reference: Callable[..., float] | None = None  # oracle of the tests: (x, y, **parameters)
     example: Mapping[str, Any] = field(default_factory=dict)  # parameters for tests and tables
 

@@ -1,0 +1,279 @@
+"""Approximate graphs: parts against plain Python, the whole against exact search, and hard data."""
+
+import logging
+
+import numpy as np
+import pytest
+import scipy.sparse as sp
+
+import sparsenn as sn
+from sparsenn import descent, forest, heads
+from sparsenn._random import mixed
+from sparsenn.exact import ExactEngine, fit_space
+from sparsenn.parallel import map_blocks
+from tests import naive
+from tests.test_exact import zipf_rows
+
+
+def engine_of(rows, metric):
+    space, read = fit_space(rows, metric, None)
+    return ExactEngine(space, read)
+
+
+def over_rows(n, n_jobs=1):
+    return lambda stage, function: map_blocks(function, n, n_jobs)
+
+
+def clusters(n, m, seed=0):
+    """Dense rows around a few centres."""
+    rng = np.random.default_rng(seed)
+    return (rng.normal(size=(20, m))[rng.integers(0, 20, n)] + 0.3 * rng.normal(size=(n, m))).astype(np.float32)
+
+
+def recall(graph, true):
+    return np.mean(graph.distances <= true.distances[:, -1:] * (1 + 1e-5) + 1e-6)
+
+
+def test_draws_depend_on_every_counter():
+    with np.errstate(over="ignore"):  # compiled integers wrap in silence
+        draws = {int(mixed.py_func(np.uint64(s), a, b)) for s in range(5) for a in range(5) for b in range(5)}
+    assert len(draws) == 125
+    (tree, other) = (drawn_from(rows) for rows in (0, 1))
+    assert len(set(tree)) > 40
+    assert tree != other
+
+
+def drawn_from(seed):
+    with np.errstate(over="ignore"):
+        return [int(mixed.py_func(np.uint64(seed), 1, b)) % 1000 for b in range(50)]
+
+
+@pytest.mark.parametrize("rows", [zipf_rows(900, 300, 8, 0), clusters(900, 12)], ids=["csr", "dense"])
+def test_trees_hold_every_row_once_and_differ(rows):
+    engine = engine_of(rows, "euclidean")
+    y, metric = engine.own()
+    trees = forest.grow_forest(
+        metric,
+        y,
+        engine.space.n_features,
+        n_trees=3,
+        leaf_size=30,
+        max_depth=40,
+        seed=5,
+        over_trees=lambda function, n: map_blocks(function, n, 1, 1),
+    )
+    for tree in trees:
+        assert (np.sort(tree.rows) == np.arange(900)).all()
+        assert np.diff(np.concatenate([[0], tree.ends])).max() <= 30
+        assert tree.ends[-1] == 900
+    assert (trees[0].rows != trees[1].rows).any()
+    assert (trees[1].rows != trees[2].rows).any()
+
+
+def test_a_leaf_is_nearer_to_itself_than_chance():
+    rows = clusters(2000, 12)
+    engine = engine_of(rows, "euclidean")
+    y, metric = engine.own()
+    (tree,) = forest.grow_forest(
+        metric, y, 12, n_trees=1, leaf_size=40, max_depth=40, seed=0, over_trees=lambda f, n: [f(0, n)]
+    )
+    inside = [rows[leaf].std(axis=0).mean() for leaf in np.split(tree.rows, tree.ends[:-1]) if len(leaf) > 5]
+    assert np.mean(inside) < 0.5 * rows.std(axis=0).mean()
+
+
+def test_equal_rows_end_in_leaves():
+    engine = engine_of(np.ones((500, 4), np.float32), "euclidean")
+    y, metric = engine.own()
+    (tree,) = forest.grow_forest(
+        metric, y, 4, n_trees=1, leaf_size=16, max_depth=3, seed=0, over_trees=lambda f, n: [f(0, n)]
+    )
+    assert (np.sort(tree.rows) == np.arange(500)).all()
+    assert np.diff(np.concatenate([[0], tree.ends])).max() <= 16
+
+
+def test_a_round_measures_all_neighbours_of_neighbours():
+    rows = clusters(300, 6)
+    engine = engine_of(rows, "euclidean")
+    y, metric = engine.own()
+    rng = np.random.default_rng(0)
+    given = np.stack([rng.choice(300, 6, replace=False) for _ in range(300)]).astype(np.int32)
+    graph = descent.empty_graph(300, 6)
+    descent.measure_given(metric, y, 6, given, 0, 300, graph)
+    before = graph.ids.copy()
+    descent.descend(
+        metric, y, 6, graph, width=6, rounds=1, delta=0, order=np.arange(300, dtype=np.uint32), over_rows=over_rows(300)
+    )
+    forward = [set(row[row >= 0].tolist()) for row in before]
+    # with lists of full width forward neighbours always take part, so at least these pairs were measured
+    for i in range(300):
+        met = set().union(*(forward[u] for u in forward[i])) | forward[i]
+        met.discard(i)
+        d = ((rows[i] - rows[sorted(met)]) ** 2).sum(axis=1)
+        assert graph.distances[i, -1] <= np.sort(d)[min(5, len(d) - 1)] * (1 + 1e-6)
+        assert len(set(graph.ids[i].tolist())) == 6
+        assert i not in graph.ids[i]
+
+
+def test_whole_heads_give_the_exact_graph():
+    rows = zipf_rows(800, 300, 6, 1)
+    rows = rows[np.diff(rows.indptr) > 0]
+    n = rows.shape[0]
+    engine = engine_of(rows, "cosine")
+    y, metric = engine.own()
+    lists = heads.cut_heads(engine.postings, y, metric, n)
+    graph = descent.empty_graph(n, 5)
+    heads.seed_by_heads(metric, y, lists, 300, graph, share=1.0, width=200, over_rows=over_rows(n))
+    exact = engine.nearest(None, 5, 1)
+    there = exact.distances < 1
+    np.testing.assert_allclose(graph.distances[there], exact.distances[there], atol=1e-6)
+
+
+def test_cut_lists_keep_the_rows_of_most_impact():
+    rows = zipf_rows(600, 60, 10, 2)
+    engine = engine_of(rows, "cosine")
+    y, metric = engine.own()
+    cut = heads.cut_heads(engine.postings, y, metric, 25)
+    whole = engine.postings
+    for c in range(60):
+        a, b = whole.indptr[c : c + 2]
+        own = slice(cut.indptr[c], cut.indptr[c + 1])
+        assert own.stop - own.start == min(b - a, 25)
+        impact = whole.values[a:b] * y.stats[0, whole.ids[a:b]]
+        kept = cut.values[own] * y.stats[0, cut.ids[own]]
+        np.testing.assert_allclose(np.sort(kept), np.sort(impact)[-len(kept) :], rtol=1e-6)
+        assert (np.diff(cut.ids[own].astype(np.int64)) > 0).all()
+
+
+CASES = [
+    ("cosine", zipf_rows(3000, 800, 9, 3), 0.97),
+    ("hellinger", zipf_rows(3000, 800, 9, 3), 0.97),
+    ("euclidean", clusters(3000, 12), 0.97),
+    ("cosine", clusters(3000, 12), 0.97),
+    ("manhattan", zipf_rows(3000, 60, 12, 4), 0.7),
+    ("containment", clusters(3000, 12) > 0.7, 0.9),
+    ("wasserstein_1d", np.abs(clusters(1500, 8)), 0.95),
+]
+
+
+@pytest.mark.parametrize(("metric", "rows", "least"), CASES, ids=[f"{m}-{type(r).__name__}" for m, r, _ in CASES])
+def test_graphs_are_near_exact_whatever_the_threads(metric, rows, least):
+    index = sn.Index(metric, n_neighbors=10, method="graph", n_jobs=2).fit(rows)
+    graph = index.neighbor_graph
+    exact = sn.Index(metric, n_neighbors=10, method="exact").fit(rows)
+    assert recall(graph, exact.neighbor_graph) >= least
+    again = sn.Index(metric, n_neighbors=10, method="graph", n_jobs=1).fit(rows).neighbor_graph
+    np.testing.assert_array_equal(graph.indices, again.indices)
+    np.testing.assert_array_equal(graph.distances, again.distances)
+    # each edge stands at its true distance, nearest first, ties by id
+    D = sn.pairwise_distances(rows[:50], rows, metric=metric)
+    own = graph.indices[:50]
+    np.testing.assert_allclose(graph.distances[:50], np.take_along_axis(D, own, axis=1), rtol=1e-5, atol=1e-6)
+    order = np.lexsort((graph.indices, graph.distances), axis=1)
+    assert (order == np.arange(10)).all()
+    estimate = index.estimate_recall(300)
+    assert estimate.low <= recall(graph, exact.neighbor_graph) <= estimate.high
+    assert exact.estimate_recall(50).recall == 1
+
+
+@pytest.mark.parametrize("metric", ["cosine", "euclidean", "jaccard", "hellinger", "chebyshev"])
+@pytest.mark.parametrize("form", [sp.csr_matrix, np.asarray])
+def test_graphs_of_hard_data(metric, form):
+    hub = np.eye(70)
+    hub[:, 0] = 1
+    cases = {
+        "all equal": np.tile([1.0, 0, 2, 0], (150, 1)),
+        "many equal": np.repeat(np.eye(5), 40, axis=0),
+        "all empty": np.zeros((80, 4)),
+        "one row": np.ones((1, 4)),
+        "fewer rows than k": np.eye(4) + 1,
+        "two far clusters": np.kron(np.eye(2), np.ones((60, 5))) * np.linspace(1, 2, 10),
+        "one nonzero each": np.eye(90),
+        "a hub": hub,
+        "no columns": np.zeros((5, 0)),
+    }
+    for name, X in cases.items():
+        X = form(X.astype(np.float32))
+        index = sn.Index(metric, n_neighbors=7, method="graph").fit(X)
+        graph, n = index.neighbor_graph, X.shape[0]
+        there = min(7, n - 1)
+        assert (graph.indices[:, :there] >= 0).all(), name
+        assert (graph.indices[:, there:] == -1).all(), name
+        assert np.isinf(graph.distances[:, there:]).all(), name
+        for i, row in enumerate(graph.indices[:, :there]):
+            assert len(set(row.tolist())) == there, name
+            assert i not in row, name
+        D = sn.pairwise_distances(X, metric=metric)
+        np.testing.assert_allclose(
+            graph.distances[:, :there], np.take_along_axis(D, graph.indices[:, :there], axis=1), rtol=1e-5, atol=1e-6
+        )
+        assert 0 <= index.estimate_recall(20).recall <= 1
+
+
+def test_a_graph_starts_from_the_users_own():
+    rows = clusters(1500, 10)
+    exact = sn.Index("euclidean", n_neighbors=10).fit(rows).neighbor_graph
+    kept = sn.Index("euclidean", n_neighbors=10, method="graph", init_graph=exact, n_iters=0).fit(rows)
+    np.testing.assert_array_equal(kept.neighbor_graph.indices, exact.indices)
+    assert kept.plan_.seeds == "given"
+    rough = np.where(np.random.default_rng(0).random(exact.indices.shape) < 0.5, exact.indices, -1)
+    index = sn.Index("euclidean", n_neighbors=10, method="graph", init_graph=rough).fit(rows)
+    assert recall(index.neighbor_graph, exact) > 0.97
+    random = sn.Index("euclidean", n_neighbors=10, method="graph", seeds="random").fit(rows)
+    assert recall(random.neighbor_graph, exact) > 0.9
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "best"}, "method must be one of 'auto', 'exact', 'graph', got 'best'"),
+        ({"seeds": "tree"}, "seeds must be one of 'auto', 'heads', 'forest', 'random', got 'tree'"),
+        ({"n_trees": 0}, "n_trees must be at least 1, got 0"),
+        ({"leaf_size": 2.5}, "leaf_size must be an integer of at least 1, got 2.5"),
+        ({"n_iters": -1}, "n_iters must be at least 1, got -1"),
+        ({"delta": 1}, "delta must be at least 0 and below 1, got 1"),
+        ({"init_graph": np.zeros((3, 2), int)}, r"init_graph must be integers of shape \(40, any\)"),
+        ({"init_graph": np.full((40, 2), 40)}, "init_graph has an id that is no row at row 0: ids go from 0 to 39"),
+        ({"seeds": "heads", "metric": "euclidean", "method": "graph"}, "seeds='heads' needs sparse rows"),
+    ],
+)
+def test_wrong_options_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        sn.Index(**options).fit(zipf_rows(40, 30, 5, 0))
+
+
+def test_a_failed_fit_changes_nothing():
+    rows = zipf_rows(60, 30, 5, 0)
+    index = sn.Index("cosine").fit(rows)
+    before = index.query(rows[:3], 4)
+    index.init_graph = np.zeros((2, 2), int)
+    with pytest.raises(ValueError, match="init_graph"):
+        index.fit(rows)
+    naive.check_neighbors(*index.query(rows[:3], 4), sn.pairwise_distances(rows[:3], rows), 4)
+    np.testing.assert_array_equal(index.query(rows[:3], 4).indices, before.indices)
+
+
+def test_a_plan_says_what_it_chose_and_why():
+    small = sn.Index("cosine").fit(zipf_rows(500, 100, 5, 0))
+    assert small.plan_.method == "exact"
+    assert small.plan_.exact_seconds > 0
+    assert "method='exact'" in repr(small)
+    asked = sn.Index("cosine", method="graph", n_trees=3, seeds="forest").fit(zipf_rows(500, 100, 5, 0))
+    assert (asked.plan_.method, asked.plan_.seeds, asked.plan_.n_trees) == ("graph", "forest", 3)
+    assert asked.plan_.reason == "as asked"
+    assert "method='graph': forest, then NN-descent" in repr(asked)
+    large = sn.Index("wasserstein_1d").fit(np.abs(clusters(6000, 3)))
+    assert large.plan_.method == "graph"
+    assert large.plan_.graph_seconds < large.plan_.exact_seconds
+
+
+def test_stages_are_logged_and_shown_only_when_asked_for(capsys, caplog):
+    rows = clusters(400, 6)
+    with caplog.at_level(logging.INFO, "sparsenn"):
+        sn.Index("euclidean", method="graph").fit(rows)
+    assert any(record.getMessage().startswith("round 1: ") for record in caplog.records)
+    assert capsys.readouterr() == ("", "")
+    sn.Index("euclidean", method="graph", verbose=True, n_jobs=2).fit(rows)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "trees" in shown.err
+    assert "round 1" in shown.err
