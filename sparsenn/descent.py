@@ -106,15 +106,14 @@ def _list_both_ways(graph, width):
 
 
 @entry
-def _join(metric, y, n_features, both, order, start, stop, graph):
+def _join(metric, y, n_features, both, start, stop, graph):
     """Measure rows [start, stop) against the neighbours of their neighbours; returns (taken, measured)."""
     n, width = both.shape
     ws = make_workspace(0, n_features)
     seen = np.full(n, -1, np.int32)
     taken = 0
     measured = 0
-    for p in range(start, stop):
-        i = np.int64(order[p])
+    for i in range(start, stop):
         seen[i] = i
         for c in range(graph.ids.shape[1]):
             if graph.ids[i, c] < 0:
@@ -235,7 +234,6 @@ def descend(
     width: int,
     rounds: int,
     delta: float,
-    order: npt.NDArray[np.uint32],
     over_rows: Callable[[str, Callable[[int, int], Any]], list[Any]],
 ) -> None:
     """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges.
@@ -246,8 +244,6 @@ def descend(
         Neighbours of each row that take part, and as many rows of which it is one.
     rounds : int
         Most rounds.
-    order : ndarray of uint32, shape (n,)
-        Rows in the order in which they are joined: rows that share candidates should come together.
     over_rows : callable
         Maps a stage's function over blocks of rows.
     """
@@ -256,7 +252,7 @@ def descend(
         both = _list_both_ways(graph, width)
 
         def join(first: int, last: int, both: Any = both) -> Any:
-            return _join(metric, y, n_features, both, order, first, last, graph)
+            return _join(metric, y, n_features, both, first, last, graph)
 
         parts = over_rows(f"round {done + 1}", join)
         taken, measured = (sum(part) for part in zip(*parts, strict=True))

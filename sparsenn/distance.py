@@ -165,10 +165,12 @@ def take(store: Store, ids: npt.NDArray[np.int64]) -> Store:
     """Some rows of a store, as a store."""
     lengths = np.diff(store.indptr)[ids]
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
+    stats = np.ascontiguousarray(store.stats[:, ids])
+    if store.indices.shape[0] != store.data.shape[0]:  # dense rows share their columns
+        data = store.data.reshape(len(store.indptr) - 1, len(store.indices))[ids]
+        return Store(indptr, store.indices, data.reshape(-1), stats)
     where = np.repeat(store.indptr[ids] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    shared = store.indices.shape[0] != store.data.shape[0]  # dense rows share their columns
-    indices = store.indices if shared else store.indices[where]
-    return Store(indptr, indices, store.data[where], np.ascontiguousarray(store.stats[:, ids]))
+    return Store(indptr, store.indices[where], store.data[where], stats)
 
 
 def _check_container(bound: BoundMetric, rows: Rows) -> None:

@@ -16,6 +16,7 @@ from sparsenn.descent import (
     measure_leaves,
     settled,
 )
+from sparsenn.distance import Store, take
 from sparsenn.exact import ExactEngine
 from sparsenn.forest import Tree, grow_forest
 from sparsenn.heads import cut_heads, seed_by_heads
@@ -48,7 +49,6 @@ def build_graph(
     y, metric = engine.own()
     n, m = engine.n_rows, engine.space.n_features
     graph = empty_graph(n, max(k + EXTRA, LEAST))
-    order: npt.NDArray[np.uint32] = np.arange(n, dtype=np.uint32)
 
     def over_rows(stage: str, function: Callable[[int, int], Any], total: int = n, smallest: int = 64) -> list[Any]:
         return map_blocks(function, total, n_jobs, smallest, stages(stage, total))
@@ -73,6 +73,7 @@ def build_graph(
             over_trees=lambda function, total: over_rows("trees", function, total, 1),
         )
         order = trees[0].rows
+        y, trees = _reordered(y, trees, order)
         symmetric = engine.space.bound.metric.symmetric
         for t, tree in enumerate(trees):
 
@@ -90,12 +91,28 @@ def build_graph(
         width=plan.max_candidates,
         rounds=plan.n_iters,
         delta=plan.delta,
-        order=order,
         over_rows=over_rows,
     )
+    if plan.seeds == "forest":
+        y, graph = engine.own()[0], _back(graph, order)
     found = settled(metric, y, m, graph, k, over_rows)
     _fill(engine, graph, found, n_jobs)
     return found
+
+
+def _reordered(y: Store, trees: list[Tree], order: npt.NDArray[np.uint32]) -> tuple[Store, list[Tree]]:
+    """Rows in the order of the first tree's leaves, so that rows measured together lie together in memory."""
+    place = np.empty(len(order), np.uint32)
+    place[order] = np.arange(len(order), dtype=np.uint32)
+    return take(y, order.astype(np.int64)), [tree._replace(rows=place[tree.rows]) for tree in trees]
+
+
+def _back(graph: Graph, order: npt.NDArray[np.uint32]) -> Graph:
+    """Graph of reordered rows as one of the rows as they were."""
+    ids, distances = np.empty_like(graph.ids), np.empty_like(graph.distances)
+    ids[order] = np.where(graph.ids < 0, -1, order.astype(np.int32)[graph.ids])
+    distances[order] = graph.distances
+    return Graph(ids, distances, graph.fresh)
 
 
 def _fill(engine: ExactEngine, graph: Graph, found: Neighbors, n_jobs: int | None) -> None:

@@ -100,9 +100,7 @@ def test_a_round_measures_all_neighbours_of_neighbours():
     graph = descent.empty_graph(300, 6)
     descent.measure_given(metric, y, 6, given, 0, 300, graph)
     before = graph.ids.copy()
-    descent.descend(
-        metric, y, 6, graph, width=6, rounds=1, delta=0, order=np.arange(300, dtype=np.uint32), over_rows=over_rows(300)
-    )
+    descent.descend(metric, y, 6, graph, width=6, rounds=1, delta=0, over_rows=over_rows(300))
     forward = [set(row[row >= 0].tolist()) for row in before]
     # with lists of full width forward neighbours always take part, so at least these pairs were measured
     for i in range(300):
