@@ -132,7 +132,7 @@ def search(
     try:
         texts = read_texts(file, column)
         vectorizer, rows = _vectors(texts, analyzer, file.name)
-        index = Index(metric=chosen, n_jobs=n_jobs).fit(rows)
+        index = Index(metric=chosen, method="exact", n_jobs=n_jobs).fit(rows)
         ready = time.perf_counter()
         answers = _answers(index, vectorizer, rows, queries, k, chosen.metric)
     except (ValueError, ImportError, OSError) as error:

@@ -92,7 +92,7 @@ def index_texts(texts: Sequence[str], about: str, n_neighbors: int = 5, **option
 
     vectorizer = TfidfVectorizer(sublinear_tf=True, dtype=np.float32, **options)
     rows = vectorizer.fit_transform(bar(texts, about, len(texts)))
-    return Corpus(vectorizer, Index(metric="cosine", n_neighbors=n_neighbors).fit(rows))
+    return Corpus(vectorizer, Index(metric="cosine", n_neighbors=n_neighbors, method="exact").fit(rows))
 
 
 def index_names(names: Sequence[str]) -> Corpus:

@@ -24,20 +24,20 @@ from sparsenn.results import Neighbors
 from sparsenn.termwise import make_workspace, store_sorted
 
 log = logging.getLogger("sparsenn")
-# Rows by rows: ids (int32, -1: none), surrogates (float32, nearest first), whether an entry came in the last round.
+# Rows by rows: ids (int32, -1: none), surrogates (float64, nearest first), whether an entry came in the last round.
 Graph = namedtuple("Graph", "ids distances fresh")
 
 
 def empty_graph(n: int, k: int) -> Graph:
     """Make a graph without edges."""
-    return Graph(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float32), np.zeros((n, k), np.uint8))
+    return Graph(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float64), np.zeros((n, k), np.uint8))
 
 
 @kernel
 def insert(graph, i, distance, row):
     """Take an edge into row `i` if it is near enough and new; returns whether it was."""
     last = graph.ids.shape[1] - 1
-    d = np.float32(distance)
+    d = np.float64(distance)
     if not (d < graph.distances[i, last] or (d == graph.distances[i, last] and row < graph.ids[i, last])):
         return False
     for c in range(last + 1):
@@ -62,11 +62,11 @@ def measure_into(metric, y, i, m, ws, graph):
     """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken."""
     evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
     taken = 0
-    worst = np.float64(graph.distances[i, graph.ids.shape[1] - 1])
+    worst = graph.distances[i, graph.ids.shape[1] - 1]
     for r in range(m):
         if ws.out[r] <= worst and insert(graph, i, ws.out[r], np.int64(ws.rows[r])):
             taken += 1
-            worst = np.float64(graph.distances[i, graph.ids.shape[1] - 1])
+            worst = graph.distances[i, graph.ids.shape[1] - 1]
     return taken
 
 

@@ -169,8 +169,18 @@ def take(store: Store, ids: npt.NDArray[np.int64]) -> Store:
     if store.indices.shape[0] != store.data.shape[0]:  # dense rows share their columns
         data = store.data.reshape(len(store.indptr) - 1, len(store.indices))[ids]
         return Store(indptr, store.indices, data.reshape(-1), stats)
-    where = np.repeat(store.indptr[ids] - indptr[:-1], lengths) + np.arange(indptr[-1])
-    return Store(indptr, store.indices[where], store.data[where], stats)
+    indices, data = np.empty(indptr[-1], np.uint32), np.empty(indptr[-1], np.float32)
+    _copy_rows(store.indptr, store.indices, store.data, ids, indptr, indices, data)
+    return Store(indptr, indices.view(store.indices.dtype), data, stats)
+
+
+@entry
+def _copy_rows(indptr, indices, data, ids, new_indptr, new_indices, new_data):
+    for i in range(ids.shape[0]):
+        to = new_indptr[i]
+        for t in range(indptr[ids[i]], indptr[ids[i] + 1]):
+            new_indices[to], new_data[to] = indices[t], data[t]
+            to += 1
 
 
 def _check_container(bound: BoundMetric, rows: Rows) -> None:

@@ -5,7 +5,7 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 """
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_colum
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
 
+Tick = Callable[[int], object] | None
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
@@ -134,10 +135,10 @@ class ExactEngine:
             negative = self.has_negative or queries.has_negative
         return own, self.space.compiled_for(own, self._store, negative)
 
-    def nearest(self, queries: Rows | None, k: int, n_jobs: int | None) -> Neighbors:
+    def nearest(self, queries: Rows | None, k: int, n_jobs: int | None, tick: Tick = None) -> Neighbors:
         """The k nearest rows of each query; with None, of each row among the others."""
         x, metric = self._own(queries)
-        return self._nearest(x, metric, k, n_jobs, queries is None)
+        return self._nearest(x, metric, k, n_jobs, queries is None, tick)
 
     def nearest_of(self, ids: npt.NDArray[np.int64], k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of some of the rows, each among the others."""
@@ -149,7 +150,9 @@ class ExactEngine:
         kept = np.arange(k + 1) != place[:, None]
         return Neighbors(indices[kept].reshape(-1, k), distances[kept].reshape(-1, k))
 
-    def _nearest(self, x: Store, metric: Compiled, k: int, n_jobs: int | None, skip: bool) -> Neighbors:
+    def _nearest(
+        self, x: Store, metric: Compiled, k: int, n_jobs: int | None, skip: bool, tick: Tick = None
+    ) -> Neighbors:
         way = self._way_for(x)
         n = x.indptr.shape[0] - 1
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
@@ -176,7 +179,7 @@ class ExactEngine:
                         metric, x, self._store, products, self._norms, error, at, skip, found, near
                     )
 
-        self._map(way, block, n, n_jobs)
+        self._map(way, block, n, n_jobs, tick)
         if held < k:
             indices[:], distances[:] = -1, np.inf
             indices[:, :held], distances[:, :held] = found, near
@@ -246,11 +249,11 @@ class ExactEngine:
             self._marked[rank] = add_marks(self._postings, self._store, self.space.compiled, rank, most, n_jobs)
         return self._marked[rank]
 
-    def _map(self, way: str, block: Any, n: int, n_jobs: int | None) -> list[Any]:
+    def _map(self, way: str, block: Any, n: int, n_jobs: int | None, tick: Tick = None) -> list[Any]:
         if way != "products":
-            return map_blocks(block, n, n_jobs)
+            return map_blocks(block, n, n_jobs, tick=tick)
         with one_blas_thread:
-            return map_blocks(block, n, n_jobs)
+            return map_blocks(block, n, n_jobs, tick=tick)
 
 
 def _moderate(norms: npt.NDArray[np.float32]) -> bool:

@@ -64,7 +64,7 @@ def split(metric, y, rows, begin, end, ws, left, right, seed, node):
         b += b >= a
         measure_all(metric, y, np.int64(rows[a]), rows, begin, end, ws, left)
         measure_all(metric, y, np.int64(rows[b]), rows, begin, end, ws, right)
-        middle = partition(rows, begin, end, left, right, False, seed, node + attempt)
+        middle = partition(rows, begin, end, left, right, False, seed, node + np.uint64(attempt))
         if min(middle - begin, end - middle) >= max(UNEVEN * n, 1.0):
             return middle
     return partition(rows, begin, end, left, right, True, seed, node)
@@ -117,11 +117,11 @@ def grow_forest(
     n_trees: int,
     leaf_size: int,
     max_depth: int,
-    seed: int,
+    seed: np.uint64,
     over_trees: Callable[[Callable[[int, int], list[Tree]], int], list[list[Tree]]],
 ) -> list[Tree]:
     """Grow trees; tree `t` of a seed is the same whatever the others are."""
-    seeds = np.random.SeedSequence(seed).generate_state(n_trees, np.uint64)
+    seeds = np.random.SeedSequence(int(seed)).generate_state(n_trees, np.uint64)
 
     def grow(first: int, last: int) -> list[Tree]:
         return [Tree(*_grow(metric, y, n_features, seeds[t], leaf_size, max_depth)) for t in range(first, last)]

@@ -88,7 +88,7 @@ def first_term(metric, x, i, share):
         kept += call_float(
             metric.bound_sum, (metric.params, np.int64(metric.params.shape[0]), (x.data, t), np.int64(1))
         )
-    return t
+    return min(t, x.indptr[i + 1] - 1)
 
 
 @entry

@@ -1,6 +1,7 @@
 """The index: fit once, ask often."""
 
 import math
+import threading
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -54,13 +55,14 @@ class Index:
     n_trees, leaf_size : int, optional
         Trees of the forest, and most rows of a leaf.
     max_candidates : int, optional
-        Neighbours of a row, and as many rows that have it as one, that take part in a round of descent.
+        Neighbours of a row, and as many rows that have it as one, that take part in a round of descent;
+        no more than the lists that descent keeps, of max(n_neighbors + 5, 20) rows.
     n_iters : int, optional
         Most rounds of descent.
     delta : float, default 0.002
         Descent stops when a round takes fewer than this share of all edges.
     init_graph : array of int, shape (n_rows, any), or Neighbors, optional
-        Neighbours to start from in place of seeds; -1 for none.
+        Neighbours to start from in place of seeds; -1 for none. "auto" then means "graph".
     verbose : bool, default False
         Show a progress bar for each stage. Stages are also logged (logger "sparsenn", level INFO).
 
@@ -156,20 +158,20 @@ class Index:
         settings = Settings(
             self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
         )
-        plan = make_plan(engine, self.method, settings, given is not None)
+        k = check_k(self.n_neighbors, "n_neighbors")
+        plan = make_plan(engine, k, self.method, settings, given is not None)
         graph = self._build(engine, plan, given) if plan.method == "graph" else None
         self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
         return self
 
     def _build(self, engine: ExactEngine, plan: Plan, given: npt.NDArray[np.int32] | None) -> Neighbors:
         """Make the graph by the plan."""
-        seed = np.random.SeedSequence(None if self.random_state is None else abs(int(self.random_state)))
         stages = _Bars() if self.verbose else silent
         return build_graph(
             engine,
             check_k(self.n_neighbors, "n_neighbors"),
             plan,
-            seed=int(seed.generate_state(1, np.uint64)[0]),
+            seed=np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0],
             given=given,
             n_jobs=self.n_jobs,
             stages=stages,
@@ -258,12 +260,13 @@ class Index:
     def neighbor_graph(self) -> Neighbors:
         """The `n_neighbors` nearest rows of each row, itself left out."""
         engine, plan = self._fitted(), self.plan_
-        if self._graph is None or self._graph.indices.shape[1] != self.n_neighbors:
-            k = check_k(self.n_neighbors, "n_neighbors")
+        k = check_k(self.n_neighbors, "n_neighbors")
+        if self._graph is None or self._graph.indices.shape[1] != k:
             if plan.method == "graph":
                 self._graph = self._build(engine, plan, self._given)
             else:
-                self._graph = engine.nearest(None, k, self.n_jobs)
+                tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
+                self._graph = engine.nearest(None, k, self.n_jobs, tick)
         return self._graph
 
     @property
@@ -293,15 +296,14 @@ class Index:
         """
         engine, graph = self._fitted(), self.neighbor_graph
         size = min(check_k(sample, "sample"), engine.n_rows)
-        seed = None if self.random_state is None else abs(int(self.random_state))
-        ids = np.sort(np.random.default_rng(seed).choice(engine.n_rows, size, replace=False))
+        ids = np.sort(np.random.default_rng(self._entropy()).choice(engine.n_rows, size, replace=False))
         k = graph.indices.shape[1]
         true = engine.nearest_of(ids, k, self.n_jobs).distances
         there = np.isfinite(true)
         kth = np.take_along_axis(true, np.maximum(there.sum(axis=1, keepdims=True) - 1, 0), axis=1)[:, 0]
         kth = np.where(np.isfinite(kth), kth, 0.0)
         needed = there.sum(axis=1)
-        near = graph.distances[ids] <= kth[:, None] + 1e-6 * np.maximum(np.abs(kth[:, None]), 1e-3)
+        near = graph.distances[ids] <= kth[:, None] + 1e-6 * np.abs(kth[:, None])
         reached = np.minimum((near & (graph.indices[ids] >= 0)).sum(axis=1), needed)
         shares = np.divide(reached, needed, out=np.ones(size), where=needed > 0)
         recall = float(shares.mean())
@@ -347,6 +349,10 @@ class Index:
         indptr = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
         return csr_matrix((values[there], indices[there], indptr), shape=(n, n))
 
+    def _entropy(self) -> int | None:
+        """What seeds are made of: `random_state` as an integer of at least 0."""
+        return None if self.random_state is None else int(self.random_state) % 2**64
+
     def _jobs(self, n_jobs: int | None) -> int:
         return count_jobs(self.n_jobs if n_jobs is None else n_jobs)
 
@@ -366,12 +372,13 @@ class _Bars:
     def __call__(self, stage: str, n: int) -> Any:
         from tqdm import tqdm
 
-        bar = tqdm(total=n, desc=stage, unit="rows", leave=False)
+        bar, lock = tqdm(total=n, desc=stage, unit="", leave=False), threading.Lock()
 
         def tick(done: int) -> None:
-            bar.update(done)
-            if bar.n >= n:
-                bar.close()
+            with lock:
+                bar.update(done)
+                if bar.n >= n:
+                    bar.close()
 
         return tick
 

@@ -26,6 +26,7 @@ from sparsenn.results import Neighbors
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
 DEEPEST = 60  # levels of a tree
+MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
 # Told the name of a stage and how many of the rows it will see; returns what is told each block of them.
 Stages = Callable[[str, int], Callable[[int], object] | None]
@@ -40,7 +41,7 @@ def build_graph(
     k: int,
     plan: Any,
     *,
-    seed: int,
+    seed: np.uint64,
     given: npt.NDArray[np.int32] | None,
     n_jobs: int | None,
     stages: Stages = silent,
@@ -48,7 +49,10 @@ def build_graph(
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads."""
     y, metric = engine.own()
     n, m = engine.n_rows, engine.space.n_features
-    graph = empty_graph(n, max(k + EXTRA, LEAST))
+    if n > MOST_ROWS:
+        raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
+    asked, k = k, min(k, max(n - 1, 1))
+    graph = empty_graph(n, min(max(k + EXTRA, LEAST), max(n - 1, 1)))
 
     def over_rows(stage: str, function: Callable[[int, int], Any], total: int = n, smallest: int = 64) -> list[Any]:
         return map_blocks(function, total, n_jobs, smallest, stages(stage, total))
@@ -96,7 +100,11 @@ def build_graph(
     if plan.seeds == "forest":
         y, graph = engine.own()[0], _back(graph, order)
     found = settled(metric, y, m, graph, k, over_rows)
-    _fill(engine, graph, found, n_jobs)
+    _fill(engine, found, n_jobs)
+    if asked > k:
+        missing = asked - k
+        indices = np.pad(found.indices, ((0, 0), (0, missing)), constant_values=-1)
+        return Neighbors(indices, np.pad(found.distances, ((0, 0), (0, missing)), constant_values=np.inf))
     return found
 
 
@@ -115,7 +123,7 @@ def _back(graph: Graph, order: npt.NDArray[np.uint32]) -> Graph:
     return Graph(ids, distances, graph.fresh)
 
 
-def _fill(engine: ExactEngine, graph: Graph, found: Neighbors, n_jobs: int | None) -> None:
+def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:
     """Ask exact search for the rows that have not found as many neighbours as there are."""
     k = min(found.indices.shape[1], engine.n_rows - 1)
     short = np.flatnonzero(found.indices[:, k - 1] < 0) if k > 0 else np.zeros(0, np.int64)

@@ -53,7 +53,7 @@ class Plan:
     reason : str
     exact_seconds, graph_seconds : float
         Predicted time of the k-neighbour graph on one thread of the machine that the costs were
-        measured on; NaN where it was not asked for.
+        measured on.
     head, share, head_width, n_trees, leaf_size, max_candidates, n_iters, delta
         Settings of the graph.
     """
@@ -111,14 +111,14 @@ def forest_cost(engine: ExactEngine, n_trees: int, leaf_size: int, max_candidate
     return engine.n_rows * pairs * pair_cost(engine)
 
 
-def make_plan(engine: ExactEngine, method: str, settings: Settings, given: bool) -> Plan:
+def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, given: bool) -> Plan:
     """Choose by predicted cost, as far as the user left a choice.
 
     Heads serve metrics for which rows that share nothing are the farthest and one shared term orders
     rows alike; not sets, whose smallest rows are seldom the nearest. The forest serves the others.
     """
     heads = engine.has_heads
-    if settings.seeds == "heads" and not heads:
+    if settings.seeds == "heads" and not heads and not given and method != "exact":
         raise ValueError(
             f"seeds='heads' needs sparse rows without negative values, and a metric for which the nearest rows share a "
             f"term: not {engine.space.bound.metric.name} on these rows; take seeds='forest'"
@@ -129,15 +129,18 @@ def make_plan(engine: ExactEngine, method: str, settings: Settings, given: bool)
     share = LONG_SHARE if engine.values_per_row >= LONG_ROW else 1.0
     after_heads = seeds == "heads"
     trees, leaf = settings.n_trees or TREES, settings.leaf_size or LEAF_SIZE
-    width = settings.max_candidates or (WIDTH_AFTER_HEADS if after_heads else WIDTH)
+    width = settings.max_candidates or max(WIDTH_AFTER_HEADS if after_heads else WIDTH, k // 2)
+    head_width = max(HEAD_WIDTH, 2 * k + 10)
     rounds = settings.n_iters if settings.n_iters is not None else (1 if after_heads else ROUNDS)
     exact = exact_cost(engine) * 1e-9
     if after_heads:
-        graph = heads_cost(engine, HEAD_WIDTH, rounds, width, share) * 1e-9
+        graph = heads_cost(engine, head_width, rounds, width, share) * 1e-9
     else:
-        graph = forest_cost(engine, trees, leaf, width) * 1e-9
-    if method == "auto":
-        sets = engine.space.bound.metric.presence and engine.way == "postings" and not given
+        graph = forest_cost(engine, trees if seeds == "forest" else 0, leaf, width) * 1e-9
+    if method == "auto" and given:
+        method, reason = "graph", "init_graph was given"
+    elif method == "auto":
+        sets = engine.space.bound.metric.presence and engine.way == "postings"
         if sets:
             method, reason = "exact", "sets have no graph that is as right and faster"
         elif graph < WORTH * exact:
@@ -154,7 +157,7 @@ def make_plan(engine: ExactEngine, method: str, settings: Settings, given: bool)
         graph,
         HEAD,
         share,
-        HEAD_WIDTH,
+        head_width,
         trees,
         leaf,
         width,
