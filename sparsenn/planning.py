@@ -27,6 +27,7 @@ TREES, LEAF_SIZE, ROUNDS = 6, 60, 6
 WIDTH, WIDTH_AFTER_HEADS = 12, 10
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
 PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.5, 0.25
+SOON = 1.0  # seconds of exact search for which no graph is made
 WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
 
 
@@ -143,6 +144,8 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         sets = engine.space.bound.metric.presence and engine.way == "postings"
         if sets:
             method, reason = "exact", "sets have no graph that is as right and faster"
+        elif exact < SOON:
+            method, reason = "exact", "exact search takes less than a second"
         elif graph < WORTH * exact:
             method, reason = "graph", f"about {exact / graph:.1f} times as fast as exact search"
         else:

@@ -42,7 +42,7 @@ def test_query_graph_and_radius_agree_with_all_distances(name, signed):
     X.data[X.indptr[40] : X.indptr[41]] = 0
     Q.data[Q.indptr[3] : Q.indptr[4]] = 0
     D = sn.pairwise_distances(Q, X, metric=name)
-    index = sn.Index(metric=name, n_neighbors=7).fit(X)
+    index = sn.Index(metric=name, n_neighbors=7, method="exact").fit(X)
     naive.check_neighbors(*index.query(Q, k=12), D, 12)
     own = sn.pairwise_distances(X, metric=name)
     naive.check_neighbors(*index.neighbor_graph, own, 7, skip_self=True)
