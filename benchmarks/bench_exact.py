@@ -51,7 +51,11 @@ def graph_recalls(graphs, rows):
 def text_graph(name, data):
     """Time the exact graph, 2 threads, from the user's CSR."""
     topn = common.peer("sparse_dot_topn")
-    systems = {"sparsenn": lambda: sn.Index("cosine", n_neighbors=GRAPH_K, n_jobs=2).fit(data.rows).neighbor_graph}
+    systems = {
+        "sparsenn": lambda: (
+            sn.Index("cosine", n_neighbors=GRAPH_K, method="exact", n_jobs=2).fit(data.rows).neighbor_graph
+        )
+    }
     if topn:
         systems["sparse_dot_topn"] = lambda: topn.sp_matmul_topn(
             data.rows, data.rows.T.tocsr(), top_n=GRAPH_K + 1, sort=True, n_threads=2
@@ -72,7 +76,7 @@ def text_graph(name, data):
 def text_queries(name, data):
     """Time queries, 1 thread, everything that can be made beforehand made beforehand."""
     rows, queries = data.rows, data.queries
-    index = sn.Index("cosine").fit(rows)
+    index = sn.Index("cosine", method="exact").fit(rows)
     systems = {"sparsenn": lambda: index.query(queries, K, n_jobs=1)}
     ids = {"sparsenn": lambda result: result.indices}
     topn, pyvsag = common.peer("sparse_dot_topn"), common.peer("pyvsag")
@@ -123,7 +127,7 @@ def measure_memory(file):
     rows = sp.load_npz(file)
 
     def graph_of(some):
-        return sn.Index("cosine", n_neighbors=GRAPH_K, n_jobs=2).fit(some).neighbor_graph
+        return sn.Index("cosine", n_neighbors=GRAPH_K, method="exact", n_jobs=2).fit(some).neighbor_graph
 
     graph_of(rows[:300])
     gc.collect()
@@ -163,7 +167,7 @@ def bench_sets(name, quick):
     micro = 1e6 / data.queries.shape[0]
     lines = []
     for metric in ["jaccard", "manhattan", "euclidean"] if name == "retail" else ["jaccard"]:
-        index = sn.Index(metric).fit(data.rows)
+        index = sn.Index(metric, method="exact").fit(data.rows)
         others = product.variants(metric, K)
         times = common.in_turns(
             {"sparsenn": lambda index=index: index.query(data.queries, K, n_jobs=1), **others}, rounds=3
@@ -188,7 +192,7 @@ def bench_dense(quick):
     micro = 1e6 / len(queries)
     lines = []
     for metric in ("euclidean", "cosine"):
-        index = sn.Index(metric).fit(rows)
+        index = sn.Index(metric, method="exact").fit(rows)
         brute = NearestNeighbors(n_neighbors=K, algorithm="brute", metric=metric, n_jobs=1).fit(rows)
         with threadpool_limits(limits=1):
             times = common.in_turns(

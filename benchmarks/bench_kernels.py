@@ -242,7 +242,7 @@ def bench_costs(name: str, quick: bool) -> tuple[str, list[Line]]:
     from sparsenn import termwise
 
     data = datasets.load(name, quick)
-    engine = sn.Index("cosine").fit(data.rows)._engine
+    engine = sn.Index("cosine", method="exact").fit(data.rows)._engine
     prepared = cost_loops.prepare(engine, data.queries[:500])
     runs = {loop.__name__: (lambda loop=loop: loop(prepared)) for loop in cost_loops.LOOPS}
     times = common.in_turns(runs)
