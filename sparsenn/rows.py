@@ -272,16 +272,19 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
 SCATTERED = 64  # columns for each stored value beyond which counting columns costs more than sorting
 
 
-def column_order(indptr: Any, columns: Any, n_columns: int) -> npt.NDArray[np.int64]:
+def column_order(indptr: Any, columns: Any, n_columns: int) -> npt.NDArray[np.integer[Any]]:
     """Places of the stored values with each row sorted by column; repeated columns stay in their order."""
     if n_columns > SCATTERED * len(columns):
         return np.lexsort((columns, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))))
-    order: npt.NDArray[np.int64] = _count_order(indptr, columns, n_columns)
+    n = len(columns)
+    kind = np.int32 if n < 2**31 else np.int64
+    places, order = np.empty(n, kind), np.empty(n, kind)
+    _count_order(indptr, columns, n_columns, places, order)
     return order
 
 
 @entry
-def _count_order(indptr, columns, n_columns):
+def _count_order(indptr, columns, n_columns, places, order):
     """Sort by counting, column by column, then back into rows: no comparisons, and little to compile."""
     n = columns.shape[0]
     starts = np.zeros(n_columns + 1, np.int64)
@@ -289,7 +292,7 @@ def _count_order(indptr, columns, n_columns):
         starts[columns[t] + 1] += 1
     for c in range(n_columns):
         starts[c + 1] += starts[c]
-    rows, places, order = np.empty(n, np.int32), np.empty(n, np.int64), np.empty(n, np.int64)
+    rows = np.empty(n, np.int32)
     for i in range(indptr.shape[0] - 1):
         for t in range(indptr[i], indptr[i + 1]):
             s = starts[columns[t]]
@@ -299,7 +302,6 @@ def _count_order(indptr, columns, n_columns):
     for s in range(n):
         order[begins[rows[s]]] = places[s]
         begins[rows[s]] += 1
-    return order
 
 
 @entry
