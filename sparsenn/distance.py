@@ -318,8 +318,11 @@ def measure(metric, x, i, w, y, stops, shift, rows, m, out):
 
 
 @folded
-def finish_block(metric, address, x, i, m, shared, block, out):
-    """Surrogates of `m` rows from their shared sums and their statistics in `block` (2 · BLOCK + 2 places)."""
+def finish_rows(metric, address, x, i, y, stride, m, shared, block, out):
+    """Surrogates of `m` rows from their shared sums; their statistics stand at `y`, an array and a place in it.
+
+    The query's are put at the end of `block` (2 · BLOCK + 2 places).
+    """
     block[2 * BLOCK] = x.stats[0, i]
     block[2 * BLOCK + 1] = x.stats[-1, i]
     call(
@@ -328,13 +331,19 @@ def finish_block(metric, address, x, i, m, shared, block, out):
             metric.params,
             np.int64(metric.params.shape[0]),
             (block, np.int64(2 * BLOCK)),
-            block,
-            np.int64(BLOCK),
+            y,
+            np.int64(stride),
             shared,
             out,
             np.int64(m),
         ),
     )
+
+
+@folded
+def finish_block(metric, address, x, i, m, shared, block, out):
+    """The same with the rows' statistics in `block`."""
+    finish_rows(metric, address, x, i, (block, np.int64(0)), BLOCK, m, shared, block, out)
 
 
 @kernel

@@ -14,6 +14,7 @@ import numpy.typing as npt
 from sparsenn import blockwise, termwise
 from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
 from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows, as_rows
@@ -61,6 +62,7 @@ class ExactEngine:
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
         self.rank: npt.NDArray[np.int32] | None = None
+        self.patterns: Patterns | None = None
         if rows.container == "csr" and space.termwise:
             self.way = "postings"
             self.rank = rank_columns(rows)
@@ -69,6 +71,8 @@ class ExactEngine:
             self._own_few = termwise.meeting_few(space.compiled, self._store, self.n_rows, postings)
             self._marked: dict[int, Postings] = {}
             self._postings = add_tiers(postings, self._store, space.compiled)
+            if space.bound.metric.presence:
+                self.patterns = group_rows(postings, self._store, self._own_few, self.work)
             return
         self._store = space.store(rows)
         self.way = "blocks"
@@ -80,6 +84,7 @@ class ExactEngine:
     def nbytes(self) -> int:
         """Bytes of the arrays held."""
         arrays = list(self._store) + (list(self._postings) if self.way == "postings" else [])
+        arrays += list(self.patterns or ())[1:]
         return sum(a.nbytes for a in arrays)
 
     @property
@@ -161,10 +166,12 @@ class ExactEngine:
         m = self.space.n_features
         few = self._few(metric, x, way)
         some, all_ = bool(few.any()), bool(few.all())
-        marked = self._postings_for(held, n_jobs) if some else None
+        marked = self._postings_for(held, n_jobs) if some or self.patterns is not None else None
 
         def block(start: int, stop: int) -> None:
-            if way == "postings":
+            if self.patterns is not None:
+                nearest_by_patterns(metric, x, self._store, marked, self.patterns, start, stop, skip, found, near)
+            elif way == "postings":
                 if some:
                     termwise.nearest_few(metric, x, self._store, marked, start, stop, few, skip, found, near)
                 if not all_:
@@ -198,6 +205,12 @@ class ExactEngine:
         few = self._few(metric, x, way)
 
         def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
+            if self.patterns is not None:
+                return [
+                    within_by_patterns(
+                        metric, x, self._store, self._postings, self.patterns, start, stop, skip, limit, narrow
+                    )
+                ]
             if way == "postings":
                 return [
                     termwise.within_termwise(

@@ -14,7 +14,7 @@ from sparsenn._jit import call_float, entry, kernel
 from sparsenn.descent import Graph, measure_into
 from sparsenn.distance import BLOCK, Compiled, Store, scatter, unscatter
 from sparsenn.heap import kth_smallest, make_heap
-from sparsenn.postings import Postings
+from sparsenn.postings import Postings, weigh_list
 from sparsenn.termwise import NO_RADIUS, make_workspace, scan_met
 
 
@@ -30,13 +30,7 @@ def _cut_lists(address, params, starts, ids, values, stats, head, new_starts, ne
         to = new_starts[c]
         bar = np.inf
         if n > head:
-            for s in range(n):
-                row = ids[a + s]
-                weakness[s] = -call_float(
-                    address,
-                    (params, np.int64(params.shape[0]), np.float64(values[a + s]), stats[0, row], stats[-1, row]),
-                )
-                order[s] = weakness[s]
+            weigh_list(address, params, ids, values, stats, a, n, weakness, order)
             bar = kth_smallest(order, n, head - 1)
         nearer = 0
         if n > head:

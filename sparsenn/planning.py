@@ -6,11 +6,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from sparsenn.exact import ExactEngine
+from sparsenn.patterns import search_cost
+from sparsenn.termwise import FINISH_ROW, MEET_POSTING, SUM_POSTING
 
 # Nanoseconds, as benchmarks/bench_kernels.py and bench_graph.py measure them on one machine: only ratios matter.
-SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes all rows
-MEET_POSTING = 1.9  # of a query that looks only at the rows it meets
-FINISH_ROW = 1.3  # all rows: finished, compared, cleared
 LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves out common terms
 HEAD_POSTING = 1.3  # in a head: its rows lie apart
 PRODUCT = 0.02  # one multiplication of a BLAS product
@@ -87,6 +86,8 @@ def exact_cost(engine: ExactEngine) -> float:
         return n * n * (PRODUCT * engine.values_per_row + FINISH_ROW)
     if engine.way == "blocks":
         return n * n * pair_cost(engine)
+    if engine.patterns is not None:
+        return n * PER_QUERY + search_cost(engine.postings, engine.patterns)
     work, few = engine.work.astype(np.float64), engine.own_few
     left = LEFT_TO_SUM if engine.prunes else 1.0
     step, finish = engine.space.bound.metric.cost

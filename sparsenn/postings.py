@@ -118,6 +118,17 @@ def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
     return rows
 
 
+@kernel
+def weigh_list(address, params, ids, values, stats, a, n, weakness, spare):
+    """Impacts of the `n` postings from `a` on, with the other sign, twice: in list order and to be sorted."""
+    for s in range(n):
+        row = ids[a + s]
+        weakness[s] = -call_float(
+            address, (params, np.int64(params.shape[0]), np.float64(values[a + s]), stats[0, row], stats[-1, row])
+        )
+        spare[s] = weakness[s]
+
+
 @entry
 def _mark_lists(address, params, starts, ids, values, stats, rank, most, first, last, rows, row_values):
     """Find the row of each of the lists [first, last) at a rank by impact; longer lists than `most` have none."""
@@ -127,13 +138,7 @@ def _mark_lists(address, params, starts, ids, values, stats, rank, most, first, 
         rows[c], row_values[c] = -1, 0.0
         if n < rank or n > most:
             continue
-        for s in range(n):
-            row = ids[a + s]
-            weakness[s] = -call_float(
-                address,
-                (params, np.int64(params.shape[0]), np.float64(values[a + s]), stats[0, row], stats[-1, row]),
-            )
-            spare[s] = weakness[s]
+        weigh_list(address, params, ids, values, stats, a, n, weakness, spare)
         bar = kth_smallest(spare, n, rank - 1)
         s = 0
         while weakness[s] != bar:

@@ -272,7 +272,7 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
 SCATTERED = 64  # columns for each stored value beyond which counting columns costs more than sorting
 
 
-def column_order(indptr: Any, columns: Any, n_columns: int) -> npt.NDArray[np.integer[Any]]:
+def column_order(indptr: Any, columns: Any, n_columns: int) -> npt.NDArray[Any]:
     """Places of the stored values with each row sorted by column; repeated columns stay in their order."""
     if n_columns > SCATTERED * len(columns):
         return np.lexsort((columns, np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))))

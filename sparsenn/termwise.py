@@ -31,6 +31,7 @@ from sparsenn.distance import (
     corrected,
     finish_block,
     finish_listed,
+    finish_rows,
     measure,
     refined,
     scatter,
@@ -39,6 +40,10 @@ from sparsenn.distance import (
 from sparsenn.heap import farther, kth_smallest, make_heap, push, sort_heap
 from sparsenn.postings import Postings, list_length
 
+# Nanoseconds, as benchmarks/bench_kernels.py measures them on one machine: only ratios matter.
+SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes all rows
+MEET_POSTING = 1.9  # of a query that looks only at the rows it meets
+FINISH_ROW = 1.3  # all rows: finished, compared, cleared
 # In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
 # alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
 VERIFY = 150
@@ -104,24 +109,18 @@ def offer(metric, heap, size, limit, radius, surrogate, row):
 
 
 @kernel
+def accumulate(metric, v, ids, values, n, sums):
+    """Add `n` postings of a term that the query has with weight `v`."""
+    call(metric.accumulate, (metric.params, np.int64(metric.params.shape[0]), np.float64(v), ids, values, n, sums))
+
+
+@kernel
 def sum_terms(metric, postings, x, first, last, sums):
     """Add the lists of the row's terms [first, last), the rarest first."""
     for t in range(last - 1, first - 1, -1):
         a, b = postings.indptr[x.indices[t]], postings.indptr[x.indices[t] + 1]
-        if a == b:
-            continue
-        call(
-            metric.accumulate,
-            (
-                metric.params,
-                np.int64(metric.params.shape[0]),
-                np.float64(x.data[t]),
-                (postings.ids, a),
-                (postings.values, a),
-                b - a,
-                sums,
-            ),
-        )
+        if a < b:
+            accumulate(metric, x.data[t], (postings.ids, a), (postings.values, a), b - a, sums)
 
 
 @kernel
@@ -234,18 +233,7 @@ def first_limit(metric, x, i, y, postings, a, ws, limit):
         if row >= 0:
             ws.rows[m] = row
             ws.shared[m] = 0.0
-            call(
-                metric.accumulate,
-                (
-                    metric.params,
-                    np.int64(metric.params.shape[0]),
-                    np.float64(x.data[t]),
-                    ws.first,
-                    (postings.mark_values, column),
-                    np.int64(1),
-                    (ws.shared, m),
-                ),
-            )
+            accumulate(metric, x.data[t], ws.first, (postings.mark_values, column), np.int64(1), (ws.shared, m))
             ws.shared[m] *= SLACK
             m += 1
     finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
@@ -331,21 +319,7 @@ def optimistic(metric, x, i, y, sums, rest, most, begin, m, ws):
     else:
         for r in range(np.uint64(m)):
             raised[r] = sums[first + r]
-    ws.block[2 * BLOCK] = x.stats[0, i]
-    ws.block[2 * BLOCK + 1] = x.stats[-1, i]
-    call(
-        metric.finish,
-        (
-            metric.params,
-            np.int64(metric.params.shape[0]),
-            (ws.block, np.int64(2 * BLOCK)),
-            (y.stats, np.int64(begin)),
-            np.int64(y.stats.shape[1]),
-            raised,
-            ws.out,
-            np.int64(m),
-        ),
-    )
+    finish_rows(metric, metric.finish, x, i, (y.stats, np.int64(begin)), y.stats.shape[1], m, raised, ws.block, ws.out)
 
 
 @folded

@@ -16,7 +16,7 @@ FLOORS = [
     {"rows", "metrics"},
     ["traversal", "distance"],
     {"heap", "parallel"},
-    ["postings", "termwise", "blockwise", "exact", "descent", "heads", "forest", "neighborgraph"],
+    ["postings", "termwise", "patterns", "blockwise", "exact", "descent", "heads", "forest", "neighborgraph"],
     ["planning", "index"],
     ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
@@ -64,7 +64,9 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         assert place(other, METRICS) < place(path.stem, METRICS), f"{path.stem} imports {other}"
 
 
-@pytest.mark.parametrize("module", ["traversal", "distance", "heap", "parallel", "postings", "termwise", "blockwise"])
+@pytest.mark.parametrize(
+    "module", ["traversal", "distance", "heap", "parallel", "postings", "termwise", "patterns", "blockwise"]
+)
 def test_the_core_knows_no_metrics_name(module):
     import sparsenn.metrics
 

@@ -101,6 +101,9 @@ def test_a_short_csv_row_is_an_empty_text_and_long_fields_are_read(tmp_path):
     assert [len(text) for text in read_texts(path, "body")] == [0, 200_000]
 
 
+HALF_A_FILE = gzip.compress(b"body\n" + b"one two\n" * 99, mtime=0)[:-9]
+
+
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
@@ -117,7 +120,12 @@ def test_a_short_csv_row_is_an_empty_text_and_long_fields_are_read(tmp_path):
         ("t.jsonl", b"[1]\n", [], "t.jsonl, line 1: expected an object or a string, got a list"),
         ("t.jsonl", b'"x"\n', ["-c", "a"], "t.jsonl has a string on each line, no columns"),
         ("t.txt.gz", b"not zipped", [], "t.txt.gz is not a whole gzip file"),
-        ("t.csv.gz", gzip.compress(b"body\n" + b"one two\n" * 99, mtime=0)[:-9], [], "t.csv.gz is not a whole gzip file"),
+        (
+            "t.csv.gz",
+            gzip.compress(b"body\n" + b"one two\n" * 99, mtime=0)[:-9],
+            [],
+            "t.csv.gz is not a whole gzip file",
+        ),
         ("t.parquet", b"not parquet", [], "t.parquet is not a parquet file that can be read"),
         ("t.txt", b"\n...\n!\n", [], "none of the 3 rows of t.txt has a word in it"),
         ("t.txt", b"one\n", ["--n-jobs", "0"], "n_jobs must not be 0"),

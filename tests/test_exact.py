@@ -102,6 +102,35 @@ def test_short_rows_that_meet_few_others(name, params):
     naive.check_neighbors(graph.indices[part], graph.distances[part], own, 15, skip_self=True)
 
 
+def baskets(n, seed):
+    """Sets with a few columns that most of them have; some are empty."""
+    common = np.random.default_rng(seed).random((n, 5)) < [0.7, 0.6, 0.5, 0.3, 0.2]
+    rare = zipf_rows(n, 4000, 4, seed, weights=False)
+    return sp.hstack([rare[:, :2000], sp.csr_matrix(common.astype(np.float32)), rare[:, 2000:]]).tocsr()
+
+
+@pytest.mark.parametrize(
+    ("name", "params"),
+    [*((n, None) for n in [*SETS, "matching", "rogerstanimoto"]), *(("tversky", p) for p in TVERSKY)],
+)
+def test_sets_grouped_by_their_commonest_columns(name, params):
+    X = sp.vstack([baskets(6000, 0), zipf_rows(3, 4005, 300, 2, weights=False)]).tocsr()
+    Q = sp.vstack([X[:60:7], baskets(25, 1), X[-1], sp.csr_matrix((1, X.shape[1]), dtype=np.float32)]).tocsr()
+    index = sn.Index(metric=name, metric_params=params, n_neighbors=15, method="exact").fit(X)
+    assert index._engine.patterns is not None
+    D = sn.pairwise_distances(Q, X, metric=name, metric_params=params)
+    for k in (1, 2, 15, 64, 7000):
+        naive.check_neighbors(*index.query(Q, k), D, k)
+    for radius in [-0.1, *np.quantile(D[D.max() > D], [0.0, 0.01, 0.5]), 5.0]:
+        found, want = index.query_radius(Q, radius), np.float32(radius) >= D
+        np.testing.assert_array_equal(np.diff(found.indptr), want.sum(axis=1))
+        assert want[np.repeat(np.arange(Q.shape[0]), np.diff(found.indptr)), found.indices].all()
+    part = np.arange(60)
+    own = sn.pairwise_distances(X[part], X, metric=name, metric_params=params)
+    graph = index.neighbor_graph
+    naive.check_neighbors(graph.indices[part], graph.distances[part], own, 15, skip_self=True)
+
+
 def test_rows_that_differ_less_than_float32_shows_are_all_found():
     X = np.zeros((20, 21), np.float32)
     X[:4, 0] = 1
