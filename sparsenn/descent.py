@@ -21,8 +21,9 @@ from sparsenn._random import draw
 from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, scatter, unscatter
 from sparsenn.heap import make_heap, push
 from sparsenn.results import Neighbors
-from sparsenn.termwise import make_workspace, store_sorted
+from sparsenn.termwise import loosened, make_workspace, store_sorted
 
+SAMPLE = 60  # rows by which a graph is judged
 log = logging.getLogger("sparsenn")
 # Rows by rows: ids (int32, -1: none), surrogates (float64, nearest first), whether an entry came in the last round.
 Graph = namedtuple("Graph", "ids distances fresh")
@@ -58,9 +59,12 @@ def insert(graph, i, distance, row):
 
 
 @kernel
-def measure_into(metric, y, i, m, ws, graph):
-    """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken."""
-    evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+def measure_into(metric, y, z, i, m, ws, graph):
+    """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken.
+
+    Rows are `y` as they are, and `z` as `metric` reads the measured ones (the same, or compact).
+    """
+    evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
     taken = 0
     worst = graph.distances[i, graph.ids.shape[1] - 1]
     for r in range(m):
@@ -106,7 +110,7 @@ def _list_both_ways(graph, width):
 
 
 @entry
-def _join(metric, y, n_features, both, start, stop, graph):
+def _join(metric, y, z, n_features, both, start, stop, graph):
     """Measure rows [start, stop) against the neighbours of their neighbours; returns (taken, measured)."""
     n, width = both.shape
     ws = make_workspace(0, n_features)
@@ -126,8 +130,8 @@ def _join(metric, y, n_features, both, start, stop, graph):
             if near < 0:
                 break
             fresh, near = near & 1, near >> 1
-            for z in range(width):
-                far = both[near, z]
+            for e in range(width):
+                far = both[near, e]
                 if far < 0:
                     break
                 if (fresh | (far & 1)) == 1 and seen[far >> 1] != i:
@@ -135,17 +139,17 @@ def _join(metric, y, n_features, both, start, stop, graph):
                     ws.rows[m] = far >> 1
                     m += 1
                     if m == BLOCK:
-                        taken += measure_into(metric, y, i, m, ws, graph)
+                        taken += measure_into(metric, y, z, i, m, ws, graph)
                         measured += m
                         m = 0
-        taken += measure_into(metric, y, i, m, ws, graph)
+        taken += measure_into(metric, y, z, i, m, ws, graph)
         measured += m
         unscatter(y, i, ws.w)
     return taken, measured
 
 
 @entry
-def measure_given(metric, y, n_features, candidates, start, stop, graph):
+def measure_given(metric, y, z, n_features, candidates, start, stop, graph):
     """Measure rows [start, stop) against given candidates (-1: none)."""
     ws = make_workspace(0, n_features)
     for i in range(start, stop):
@@ -156,14 +160,14 @@ def measure_given(metric, y, n_features, candidates, start, stop, graph):
                 ws.rows[m] = candidates[i, c]
                 m += 1
             if m == BLOCK:
-                measure_into(metric, y, i, m, ws, graph)
+                measure_into(metric, y, z, i, m, ws, graph)
                 m = 0
-        measure_into(metric, y, i, m, ws, graph)
+        measure_into(metric, y, z, i, m, ws, graph)
         unscatter(y, i, ws.w)
 
 
 @entry
-def measure_drawn(metric, y, n_features, seed, start, stop, graph):
+def measure_drawn(metric, y, z, n_features, seed, start, stop, graph):
     """Fill the lists of rows [start, stop) that are not full with rows drawn at random."""
     n, k = graph.ids.shape
     ws = make_workspace(0, n_features)
@@ -177,12 +181,12 @@ def measure_drawn(metric, y, n_features, seed, start, stop, graph):
             if row != i:
                 ws.rows[m] = row
                 m += 1
-        measure_into(metric, y, i, m, ws, graph)
+        measure_into(metric, y, z, i, m, ws, graph)
         unscatter(y, i, ws.w)
 
 
 @entry
-def measure_leaves(metric, y, n_features, symmetric, rows, ends, start, stop, graph):
+def measure_leaves(metric, y, z, n_features, symmetric, rows, ends, start, stop, graph):
     """Measure the rows of the leaves [start, stop) against each other; a leaf's rows are in no other one."""
     ws = make_workspace(0, n_features)
     for leaf in range(start, stop):
@@ -197,7 +201,7 @@ def measure_leaves(metric, y, n_features, symmetric, rows, ends, start, stop, gr
                     if q != p:
                         ws.rows[m] = rows[q]
                         m += 1
-                measure_into(metric, y, i, m, ws, graph)
+                measure_into(metric, y, z, i, m, ws, graph)
                 if symmetric:
                     for r in range(m):
                         insert(graph, np.int64(ws.rows[r]), ws.out[r], i)
@@ -225,9 +229,56 @@ def _settle(metric, y, n_features, graph, start, stop, indices, distances):
         unscatter(y, i, ws.w)
 
 
+@entry
+def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k):
+    """How many of the first `k` edges of some rows are as near as the k-th nearest of all rows."""
+    n = graph.ids.shape[0]
+    ws = make_workspace(0, n_features)
+    heap = make_heap(k)
+    hits = 0
+    for at in range(start, stop):
+        i = rows[at]
+        scatter(y, i, ws.w)
+        size = 0
+        for begin in range(0, n, BLOCK):
+            m = min(BLOCK, n - begin)
+            for r in range(m):
+                ws.rows[r] = begin + r
+            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
+            for r in range(m):
+                if begin + r != i and (size < k or ws.out[r] <= heap.surrogates[0]):
+                    size = push(heap, size, np.float32(ws.out[r]), begin + r, ws.out[r])
+        unscatter(y, i, ws.w)
+        for c in range(size):  # measured from the other row, or from this one: equal but for rounding
+            hits += graph.distances[i, c] <= loosened(heap.surrogates[0])
+    return hits
+
+
+def sampled_recall(
+    metric: Compiled, y: Store, z: Store, n_features: int, graph: Graph, k: int, seed: np.uint64, over_rows: Any
+) -> float:
+    """Share of the `k` nearest of some rows that the graph has, by measuring those rows against all."""
+    n = len(graph.ids)
+    k = min(k, n - 1)
+    rows = np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False)
+
+    def count(first: int, last: int) -> Any:
+        return _count_hits(metric, y, z, n_features, graph, rows, first, last, k)
+
+    return sum(over_rows("sample", count, len(rows), 1)) / (k * len(rows))
+
+
+def widened(graph: Graph, k: int) -> Graph:
+    """Return the graph with room for at least `k` edges a row."""
+    more = max(k - graph.ids.shape[1], 0)
+    fills = (-1, np.inf, 0)
+    return Graph(*(np.pad(a, ((0, 0), (0, more)), constant_values=v) for a, v in zip(graph, fills, strict=True)))
+
+
 def descend(
     metric: Compiled,
     y: Store,
+    z: Store,
     n_features: int,
     graph: Graph,
     *,
@@ -240,6 +291,8 @@ def descend(
 
     Parameters
     ----------
+    y, z : Store
+        The rows as they are, and as `metric` reads the rows it measures: the same, or compact.
     width : int
         Neighbours of each row that take part, and as many rows of which it is one.
     rounds : int
@@ -252,7 +305,7 @@ def descend(
         both = _list_both_ways(graph, width)
 
         def join(first: int, last: int, both: Any = both) -> Any:
-            return _join(metric, y, n_features, both, first, last, graph)
+            return _join(metric, y, z, n_features, both, first, last, graph)
 
         parts = over_rows(f"round {done + 1}", join)
         taken, measured = (sum(part) for part in zip(*parts, strict=True))

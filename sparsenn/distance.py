@@ -95,6 +95,14 @@ class Space:
         return self.compiled.accumulate != 0
 
     @property
+    def dense_term(self) -> Formula | None:
+        """What is summed over the columns of two dense rows, if rows are dense and the metric is such a sum."""
+        record = self.bound.metric
+        if self.container != "dense" or record.pair is not None:
+            return None
+        return record.term or traversal.shared_step(record)
+
+    @property
     def inner_product(self) -> bool:
         """Whether an inner product and statistics tell the distance."""
         return self.bound.metric.step is product

@@ -21,14 +21,14 @@ UNEVEN = 0.05  # a smaller share on one side is no split
 
 
 @kernel
-def measure_all(metric, y, i, rows, begin, end, ws, out):
+def measure_all(metric, y, z, i, rows, begin, end, ws, out):
     """Surrogates of ``rows[begin:end]`` from row `i`, into ``out[begin:end]``."""
     scatter(y, i, ws.w)
     for first in range(begin, end, BLOCK):
         m = min(BLOCK, end - first)
         for r in range(m):
             ws.rows[r] = rows[first + r]
-        evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
+        evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
         for r in range(m):
             out[first + r] = ws.out[r]
     unscatter(y, i, ws.w)
@@ -55,15 +55,15 @@ def partition(rows, begin, end, left, right, chance, seed, node):
 
 
 @kernel
-def split(metric, y, rows, begin, end, ws, left, right, seed, node):
+def split(metric, y, z, rows, begin, end, ws, left, right, seed, node):
     """Split a node by two of its rows; returns where the right side begins."""
     n = end - begin
     for attempt in range(DRAWS):
         a = begin + draw(seed, node, 2 * attempt, n)
         b = begin + draw(seed, node, 2 * attempt + 1, n - 1)
         b += b >= a
-        measure_all(metric, y, np.int64(rows[a]), rows, begin, end, ws, left)
-        measure_all(metric, y, np.int64(rows[b]), rows, begin, end, ws, right)
+        measure_all(metric, y, z, np.int64(rows[a]), rows, begin, end, ws, left)
+        measure_all(metric, y, z, np.int64(rows[b]), rows, begin, end, ws, right)
         middle = partition(rows, begin, end, left, right, False, seed, node + np.uint64(attempt))
         if min(middle - begin, end - middle) >= max(UNEVEN * n, 1.0):
             return middle
@@ -71,7 +71,7 @@ def split(metric, y, rows, begin, end, ws, left, right, seed, node):
 
 
 @entry
-def _grow(metric, y, n_features, seed, leaf_size, max_depth):
+def _grow(metric, y, z, n_features, seed, leaf_size, max_depth):
     """One tree: the rows in the order of its leaves, and where each leaf ends."""
     n = y.indptr.shape[0] - 1
     ws = make_workspace(0, n_features)
@@ -89,7 +89,7 @@ def _grow(metric, y, n_features, seed, leaf_size, max_depth):
         middle = begin
         if end - begin > leaf_size:
             if depth < max_depth:
-                middle = split(metric, y, rows, begin, end, ws, left, right, seed, node)
+                middle = split(metric, y, z, rows, begin, end, ws, left, right, seed, node)
             else:  # too deep for a split by distance to help: equal pieces
                 middle = begin + leaf_size
         if begin < middle < end:
@@ -112,6 +112,7 @@ def _grow(metric, y, n_features, seed, leaf_size, max_depth):
 def grow_forest(
     metric: Compiled,
     y: Store,
+    z: Store,
     n_features: int,
     *,
     n_trees: int,
@@ -124,6 +125,6 @@ def grow_forest(
     seeds = np.random.SeedSequence(int(seed)).generate_state(n_trees, np.uint64)
 
     def grow(first: int, last: int) -> list[Tree]:
-        return [Tree(*_grow(metric, y, n_features, seeds[t], leaf_size, max_depth)) for t in range(first, last)]
+        return [Tree(*_grow(metric, y, z, n_features, seeds[t], leaf_size, max_depth)) for t in range(first, last)]
 
     return [tree for trees in over_trees(grow, n_trees) for tree in trees]

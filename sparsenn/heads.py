@@ -101,7 +101,7 @@ def _seed(metric, x, heads, n_features, share, width, start, stop, graph):
             m = min(BLOCK, size - begin)
             for r in range(m):
                 ws.rows[r] = best.ids[begin + r]
-            measure_into(metric, x, i, m, ws, graph)
+            measure_into(metric, x, x, i, m, ws, graph)
         measured += size
         unscatter(x, i, ws.w)
     return measured

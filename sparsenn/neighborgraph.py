@@ -7,16 +7,20 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn.compact import code_for, compacted
 from sparsenn.descent import (
+    SAMPLE,
     Graph,
     descend,
     empty_graph,
     measure_drawn,
     measure_given,
     measure_leaves,
+    sampled_recall,
     settled,
+    widened,
 )
-from sparsenn.distance import Store, take
+from sparsenn.distance import take
 from sparsenn.exact import ExactEngine
 from sparsenn.forest import Tree, grow_forest
 from sparsenn.heads import cut_heads, seed_by_heads
@@ -25,6 +29,7 @@ from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
+WIDER = 1.5  # times as many candidates where recall is not what is aimed at
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -47,59 +52,14 @@ def build_graph(
     stages: Stages = silent,
 ) -> Neighbors:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads."""
-    y, metric = engine.own()
-    n, m = engine.n_rows, engine.space.n_features
+    n = engine.n_rows
     if n > MOST_ROWS:
         raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
     asked, k = k, min(k, max(n - 1, 1))
-    graph = empty_graph(n, min(max(k + EXTRA, LEAST), max(n - 1, 1)))
-
-    def over_rows(stage: str, function: Callable[[int, int], Any], total: int = n, smallest: int = 64) -> list[Any]:
-        return map_blocks(function, total, n_jobs, smallest, stages(stage, total))
-
-    if plan.seeds == "given" and given is not None:
-        over_rows("given graph", lambda a, b: measure_given(metric, y, m, given, a, b, graph))
-    elif plan.seeds == "heads":
-        heads = cut_heads(engine.postings, y, metric, plan.head)
-        measured = seed_by_heads(
-            metric, y, heads, m, graph, share=plan.share, width=plan.head_width, over_rows=over_rows
-        )
-        log.info("heads: %.0f pairs a row measured", measured / n)
-    elif plan.seeds == "forest":
-        trees = grow_forest(
-            metric,
-            y,
-            m,
-            n_trees=plan.n_trees,
-            leaf_size=plan.leaf_size,
-            max_depth=DEEPEST,
-            seed=seed,
-            over_trees=lambda function, total: over_rows("trees", function, total, 1),
-        )
-        order = trees[0].rows
-        y, trees = _reordered(y, trees, order)
-        symmetric = engine.space.bound.metric.symmetric
-        for t, tree in enumerate(trees):
-
-            def leaves(first: int, last: int, tree: Tree = tree) -> None:
-                measure_leaves(metric, y, m, symmetric, tree.rows, tree.ends, first, last, graph)
-
-            over_rows(f"leaves of tree {t + 1}", leaves, len(tree.ends), 8)
-    if plan.seeds in ("random", "forest", "given"):
-        over_rows("random rows", lambda a, b: measure_drawn(metric, y, m, seed, a, b, graph))
-    descend(
-        metric,
-        y,
-        m,
-        graph,
-        width=plan.max_candidates,
-        rounds=plan.n_iters,
-        delta=plan.delta,
-        over_rows=over_rows,
-    )
-    if plan.seeds == "forest":
-        y, graph = engine.own()[0], _back(graph, order)
-    found = settled(metric, y, m, graph, k, over_rows)
+    work = _Work(engine, k, plan, seed, n_jobs, stages)
+    work.begin(given)
+    work.improve()
+    found = work.result()
     _fill(engine, found, n_jobs)
     if asked > k:
         missing = asked - k
@@ -108,11 +68,103 @@ def build_graph(
     return found
 
 
-def _reordered(y: Store, trees: list[Tree], order: npt.NDArray[np.uint32]) -> tuple[Store, list[Tree]]:
-    """Rows in the order of the first tree's leaves, so that rows measured together lie together in memory."""
-    place = np.empty(len(order), np.uint32)
-    place[order] = np.arange(len(order), dtype=np.uint32)
-    return take(y, order.astype(np.int64)), [tree._replace(rows=place[tree.rows]) for tree in trees]
+class _Work:
+    """A graph in the making: `y` are the rows, and `z` the rows as `metric` measures them (the same, or compact)."""
+
+    def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
+        self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
+        self.n_jobs, self.stages = n_jobs, stages
+        self.y, self.exact = engine.own()
+        self.code = code_for(self.y.data) if engine.space.dense_term else None
+        self.metric, self.z = compacted(engine.space, self.exact, self.y, self.code)
+        self.order: npt.NDArray[np.uint32] | None = None
+        n = engine.n_rows
+        self.graph = empty_graph(n, min(max(k + EXTRA, LEAST), max(n - 1, 1)))
+
+    @property
+    def rows(self) -> tuple[Any, Any, Any, int]:
+        """What every stage reads."""
+        return self.metric, self.y, self.z, self.engine.space.n_features
+
+    def over(
+        self, stage: str, function: Callable[[int, int], Any], total: int | None = None, smallest: int = 64
+    ) -> list[Any]:
+        """Map a stage's function over blocks of rows, or of whatever there are `total` of."""
+        total = self.engine.n_rows if total is None else total
+        return map_blocks(function, total, self.n_jobs, smallest, self.stages(stage, total))
+
+    def begin(self, given: npt.NDArray[np.int32] | None) -> None:
+        """Fill the graph with what the seeds find."""
+        plan, graph = self.plan, self.graph
+        if plan.seeds == "heads":
+            heads = cut_heads(self.engine.postings, self.y, self.metric, plan.head)
+            measured = seed_by_heads(
+                self.metric,
+                self.y,
+                heads,
+                self.engine.space.n_features,
+                graph,
+                share=plan.share,
+                width=plan.head_width,
+                over_rows=self.over,
+            )
+            log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
+            return
+        if plan.seeds == "given" and given is not None:
+            self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
+        elif plan.seeds == "forest":
+            self._grow()
+        self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))
+
+    def _grow(self) -> None:
+        """Measure the rows of each leaf of a forest; rows are from then on in the order of the first tree's leaves.
+
+        So rows that are measured together lie together in memory.
+        """
+        plan, graph = self.plan, self.graph
+        trees = grow_forest(
+            *self.rows,
+            n_trees=plan.n_trees,
+            leaf_size=plan.leaf_size,
+            max_depth=DEEPEST,
+            seed=self.seed,
+            over_trees=lambda function, total: self.over("trees", function, total, 1),
+        )
+        self.order = order = trees[0].rows
+        self.y = take(self.y, order.astype(np.int64))
+        self.z = self.y
+        if self.metric is not self.exact:
+            self.metric, self.z = compacted(self.engine.space, self.exact, self.y, self.code)
+        place = np.empty(len(order), np.uint32)
+        place[order] = np.arange(len(order), dtype=np.uint32)
+        symmetric = self.engine.space.bound.metric.symmetric
+        for t, tree in enumerate(trees):
+
+            def leaves(first: int, last: int, tree: Tree = tree) -> None:
+                measure_leaves(*self.rows, symmetric, place[tree.rows], tree.ends, first, last, graph)
+
+            self.over(f"leaves of tree {t + 1}", leaves, len(tree.ends), 8)
+
+    def improve(self) -> None:
+        """Descend; with more candidates, where recall on some rows is not what the plan aims at."""
+        plan, width = self.plan, self.plan.max_candidates
+        most = min(plan.widest, self.engine.n_rows - 1)
+        while True:
+            descend(*self.rows, self.graph, width=width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over)
+            if not plan.aim or width >= most:
+                return
+            recall = sampled_recall(*self.rows, self.graph, self.k, self.seed, self.over)
+            log.info("%d candidates: recall %.3f of %d rows", width, recall, SAMPLE)
+            if recall >= plan.aim:
+                return
+            width = min(int(WIDER * width), most)
+            self.graph = widened(self.graph, width)
+
+    def result(self) -> Neighbors:
+        """Return the nearest, at the distances of exact search."""
+        graph = self.graph if self.order is None else _back(self.graph, self.order)
+        y, metric = self.engine.own()
+        return settled(metric, y, self.engine.space.n_features, graph, self.k, self.over)
 
 
 def _back(graph: Graph, order: npt.NDArray[np.uint32]) -> Graph:

@@ -13,19 +13,20 @@ from sparsenn.termwise import FINISH_ROW, MEET_POSTING, SUM_POSTING
 LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves out common terms
 HEAD_POSTING = 1.3  # in a head: its rows lie apart
 PRODUCT = 0.02  # one multiplication of a BLAS product
-VALUE = 1.0  # one stored value of a row that is gathered
-VALUE_DENSE = 0.35
-COLD_ROW = 60.0  # a row fetched and measured, before its values
+VALUE, VALUE_DENSE = 0.7, 0.14  # one stored value of a row that is gathered or swept
+COLD_VALUE, COLD_VALUE_DENSE = 1.0, 0.085  # the same out of cache, where dense rows are compact
+COLD_ROW, COLD_ROW_DENSE = 60.0, 25.0  # a row fetched and measured, before its values
 PER_QUERY = 2000.0
 
 HEAD = 1000  # rows kept of a list
 HEAD_WIDTH = 80  # candidates measured
 LONG_ROW = 32  # values a row from which the commonest terms may be left out
 LONG_SHARE = 0.9  # of a long row's bound that is kept
-TREES, LEAF_SIZE, ROUNDS = 6, 60, 6
-WIDTH, WIDTH_AFTER_HEADS = 12, 10
+TREES, LEAF_SIZE, ROUNDS = 4, 60, 6
+WIDTH, WIDTH_AFTER_HEADS = 16, 10
+AIM, WIDEST = 0.95, 48  # where neighbours of neighbours tell little, more of them are looked at
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
-PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.5, 0.25
+PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.9, 0.25
 SOON = 1.0  # seconds of exact search for which no graph is made
 WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
 
@@ -56,6 +57,9 @@ class Plan:
         measured on.
     head, share, head_width, n_trees, leaf_size, max_candidates, n_iters, delta
         Settings of the graph.
+    aim : float
+        Recall on some rows below which the graph is made with more candidates, up to `widest`; 0 where
+        the user chose how many.
     """
 
     method: str
@@ -71,12 +75,15 @@ class Plan:
     max_candidates: int
     n_iters: int
     delta: float
+    aim: float
+    widest: int
 
 
 def pair_cost(engine: ExactEngine) -> float:
-    """Nanoseconds of one measured pair."""
-    value = VALUE if engine.space.container == "csr" else VALUE_DENSE
-    return COLD_ROW + engine.values_per_row * value * engine.space.bound.metric.cost[0]
+    """Nanoseconds of one measured pair of rows that lie anywhere."""
+    sparse = engine.space.container == "csr" or engine.space.bound.metric.pair is not None
+    row, value = (COLD_ROW, COLD_VALUE) if sparse else (COLD_ROW_DENSE, COLD_VALUE_DENSE)
+    return row + engine.values_per_row * value * engine.space.bound.metric.cost[0]
 
 
 def exact_cost(engine: ExactEngine) -> float:
@@ -85,7 +92,10 @@ def exact_cost(engine: ExactEngine) -> float:
     if engine.way == "products":
         return n * n * (PRODUCT * engine.values_per_row + FINISH_ROW)
     if engine.way == "blocks":
-        return n * n * pair_cost(engine)
+        if engine.space.bound.metric.pair is not None:
+            return n * n * pair_cost(engine)
+        value = VALUE if engine.space.container == "csr" else VALUE_DENSE
+        return n * n * (FINISH_ROW + engine.values_per_row * value * engine.space.bound.metric.cost[0])
     if engine.patterns is not None:
         return n * PER_QUERY + search_cost(engine.postings, engine.patterns)
     work, few = engine.work.astype(np.float64), engine.own_few
@@ -167,4 +177,6 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         width,
         rounds,
         settings.delta,
+        0.0 if after_heads or settings.max_candidates is not None or settings.n_iters is not None else AIM,
+        max(WIDEST, width),
     )
