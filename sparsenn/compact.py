@@ -17,7 +17,7 @@ from sparsenn.termwise import make_workspace
 
 PAIRS = 16  # rows measured both ways before float32 is trusted
 SAMPLE = 2**16  # values looked at before all are
-FINE = 2.0**-9  # a step of the grid, in standard deviations, up to which two bytes are enough
+FINE = 2.0**-9  # a step of the grid, as a share of the values' spread, up to which two bytes are enough
 
 
 @entry
@@ -57,7 +57,8 @@ def code_for(values: npt.NDArray[np.float32]) -> Code:
     if whole and high - low <= 255:
         return Code("uint8", 1.0, float(low))
     step = (float(high) - float(low)) / 65535
-    spread = float(values[:: max(values.size // SAMPLE, 1)].std(dtype=np.float64))
+    tenth, last = np.quantile(values[:: max(values.size // SAMPLE, 1)], [0.1, 0.9])
+    spread = float(last) - float(tenth)  # not the deviation, which a few large values would make
     if 0 < step <= FINE * spread:
         return Code("uint16", step, float(low))
     return Code("float32", 1.0, 0.0)

@@ -209,18 +209,22 @@ def measure_leaves(metric, y, z, n_features, symmetric, rows, ends, start, stop,
 
 
 @entry
-def _settle(metric, y, n_features, graph, start, stop, indices, distances):
-    """Measure the edges of rows [start, stop) again in float64, and write the nearest as they are returned."""
+def _settle(metric, y, n_features, ids, order, start, stop, indices, distances):
+    """Measure the edges of rows [start, stop) again in float64, and write the nearest as they are returned.
+
+    Row `p` of the graph is row ``order[p]`` of `y` and of the result.
+    """
     ws = make_workspace(0, n_features)
     heap = make_heap(indices.shape[1])
-    for i in range(start, stop):
+    for p in range(start, stop):
+        i = order[p]
         scatter(y, i, ws.w)
         size = 0
-        for begin in range(0, graph.ids.shape[1], BLOCK):
+        for begin in range(0, ids.shape[1], BLOCK):
             m = 0
-            for c in range(begin, min(begin + BLOCK, graph.ids.shape[1])):
-                if graph.ids[i, c] >= 0:
-                    ws.rows[m] = graph.ids[i, c]
+            for c in range(begin, min(begin + BLOCK, ids.shape[1])):
+                if ids[p, c] >= 0:
+                    ws.rows[m] = order[ids[p, c]]
                     m += 1
             evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
             for r in range(m):
@@ -314,10 +318,21 @@ def descend(
             break
 
 
-def settled(metric: Compiled, y: Store, n_features: int, graph: Graph, k: int, over_rows: Any) -> Neighbors:
-    """Return the graph as a result: the `k` nearest of each row's edges, at the distances of exact search."""
-    n = len(graph.ids)
+def settled(
+    metric: Compiled,
+    y: Store,
+    n_features: int,
+    ids: npt.NDArray[np.int32],
+    order: npt.NDArray[np.int64],
+    k: int,
+    over_rows: Any,
+) -> Neighbors:
+    """Return a graph's edges as a result: the `k` nearest of each row, at the distances of exact search.
+
+    Row `p` of the graph is row ``order[p]`` of `y` and of the result.
+    """
+    n = len(ids)
     indices: npt.NDArray[np.int64] = np.empty((n, k), np.int64)
     distances = np.empty((n, k), np.float32)
-    over_rows("final distances", lambda a, b: _settle(metric, y, n_features, graph, a, b, indices, distances))
+    over_rows("final distances", lambda a, b: _settle(metric, y, n_features, ids, order, a, b, indices, distances))
     return Neighbors(indices, distances)

@@ -6,16 +6,21 @@ What is left is searched as in exact search; the best by these partial sums are 
 With whole lists and a share of 1 it is the exact answer.
 """
 
+from collections import namedtuple
 from collections.abc import Callable
 
 import numpy as np
+import numpy.typing as npt
 
-from sparsenn._jit import call_float, entry, kernel
+from sparsenn._jit import call_float, entry, kernel, prefetch
 from sparsenn.descent import Graph, measure_into
 from sparsenn.distance import BLOCK, Compiled, Store, scatter, unscatter
-from sparsenn.heap import kth_smallest, make_heap
+from sparsenn.heap import Heap, kth_smallest, make_heap, push
 from sparsenn.postings import Postings, weigh_list
-from sparsenn.termwise import NO_RADIUS, make_workspace, scan_met
+from sparsenn.termwise import NO_RADIUS, loosened, make_workspace, scan_met
+
+WINDOW = 2**17  # rows whose sums are held at once: of 2^16 to 2^18 this was best, 60 % of the time of one window
+TOGETHER = 1024  # queries answered in a window before the next
 
 
 @entry
@@ -86,37 +91,159 @@ def first_term(metric, x, i, share):
 
 
 @entry
-def _seed(metric, x, heads, n_features, share, width, start, stop, graph):
-    """Find neighbours for rows [start, stop) among the `width` best by the heads; returns rows measured."""
-    ws = make_workspace(x.indptr.shape[0] - 1, n_features)
-    best = make_heap(width)
+def _heaviest(indptr, indices, data, starts, head, terms, weights):
+    """Each row's term of the largest value, of those whose lists are longer than `head` where it has any."""
+    for i in range(terms.shape[0]):
+        long = False
+        for t in range(indptr[i], indptr[i + 1]):
+            c = indices[t]
+            longer = starts[c + 1] - starts[c] > head
+            if (longer and not long) or (longer == long and data[t] > weights[i]):
+                terms[i], weights[i], long = c, data[t], longer
+
+
+def order_by_heaviest(y: Store, postings: Postings, head: int) -> npt.NDArray[np.int64]:
+    """Order of rows in which those with the same heaviest term stand together, the heaviest first.
+
+    So the rows of a list that is cut to its heaviest are neighbours in memory, and so are rows with the same lists.
+    """
+    n = len(y.indptr) - 1
+    terms, weights = np.full(n, -1, np.int64), np.zeros(n, np.float32)
+    _heaviest(y.indptr, y.indices, y.data, postings.indptr, head, terms, weights)
+    return np.lexsort((-weights, terms))
+
+
+Windows = namedtuple("Windows", "lists begins stats")
+
+
+@entry
+def _split_lists(starts, ids, values, place, window, begins, new_ids, new_values):
+    """Lists of each window of rows in their new places, ids from the window's first row on."""
+    n_windows, n_columns = begins.shape[0], starts.shape[0] - 1
+    for c in range(n_columns):
+        for s in range(starts[c], starts[c + 1]):
+            begins[place[ids[s]] // window, c + 1] += 1
+    total = 0
+    for w in range(n_windows):
+        begins[w, 0] = total
+        for c in range(n_columns):
+            begins[w, c + 1] += begins[w, c]
+        total = begins[w, n_columns]
+    at = np.empty(n_windows, np.int64)
+    for c in range(n_columns):
+        for w in range(n_windows):
+            at[w] = begins[w, c]
+        for s in range(starts[c], starts[c + 1]):
+            row = place[ids[s]]
+            w = row // window
+            new_ids[at[w]], new_values[at[w]] = row - w * window, values[s]
+            at[w] += 1
+
+
+def count_windows(n: int) -> int:
+    """How many parts the rows are looked up in."""
+    return max(round(n / WINDOW), 1)
+
+
+def split_windows(heads: Postings, y: Store, place: npt.NDArray[np.int64] | None) -> Windows:
+    """Lists by windows of the rows `y`; row `i` of the lists is row ``place[i]`` of `y`, if there is a `place`."""
+    n = len(y.indptr) - 1
+    n_windows = count_windows(n)
+    if n_windows == 1 and place is None:
+        return Windows(heads, heads.indptr[None], y.stats[None])
+    window = -(-n // n_windows)
+    begins = np.zeros((n_windows, len(heads.indptr)), np.int64)
+    ids, values = np.empty_like(heads.ids), np.empty_like(heads.values)
+    place = np.arange(n) if place is None else place
+    _split_lists(heads.indptr, heads.ids, heads.values, place, window, begins, ids, values)
+    stats = np.zeros((n_windows, len(y.stats), window))
+    for w in range(n_windows):
+        part = y.stats[:, w * window : (w + 1) * window]
+        stats[w, :, : part.shape[1]] = part
+    return Windows(heads._replace(ids=ids, values=values), begins, stats)
+
+
+@kernel
+def prefetch_portions(lists, x, i):
+    """Ask for the lists of a row that comes next: a window's part of them is short, and anywhere."""
+    if i + 1 < x.indptr.shape[0]:
+        for t in range(x.indptr[i], x.indptr[i + 1]):
+            for s in range(lists.indptr[x.indices[t]], lists.indptr[x.indices[t] + 1], 16):
+                prefetch(lists.ids, s)
+                prefetch(lists.values, s)
+
+
+@entry
+def _seed(metric, x, windows, n_features, share, start, stop, best_distances, best_ids, graph):
+    """Find neighbours for rows [start, stop) among the best by the heads; returns rows measured.
+
+    Window by window, so that the sums of its rows stay in the second cache while some queries are answered.
+    """
+    heads, window = windows.lists, windows.stats.shape[2]
+    ws = make_workspace(window, n_features)
+    many, width = best_ids.shape
+    surrogates, sizes = np.empty((many, width), np.float64), np.zeros(many, np.int64)
+    found = make_heap(width)
     measured = 0
-    for i in range(start, stop):
-        if x.indptr[i] == x.indptr[i + 1]:
-            continue
-        a = first_term(metric, x, i, share)
-        size = scan_met(metric, x, i, x, heads, a, ws, i, best, np.inf, NO_RADIUS)
-        scatter(x, i, ws.w)
-        for begin in range(0, size, BLOCK):
-            m = min(BLOCK, size - begin)
-            for r in range(m):
-                ws.rows[r] = best.ids[begin + r]
-            measure_into(metric, x, x, i, m, ws, graph)
-        measured += size
-        unscatter(x, i, ws.w)
+    for first in range(start, stop, many):
+        last = min(first + many, stop)
+        sizes[:] = 0
+        for w in range(windows.begins.shape[0]):
+            lists = Postings(
+                windows.begins[w],
+                heads.ids,
+                heads.values,
+                heads.cuts,
+                heads.rest,
+                heads.ends,
+                heads.mark_rows,
+                heads.mark_values,
+                heads.extremes,
+            )
+            y = Store(x.indptr, x.indices, x.data, windows.stats[w])
+            for i in range(first, last):
+                if x.indptr[i] < x.indptr[i + 1]:
+                    q = i - first
+                    prefetch_portions(lists, x, i + 1)
+                    best = Heap(best_distances[q], best_ids[q], surrogates[q])
+                    limit = loosened(best.surrogates[0]) if sizes[q] == width else np.inf
+                    a = first_term(metric, x, i, share)
+                    size = scan_met(metric, x, i, y, lists, a, ws, i - w * window, found, limit, NO_RADIUS)
+                    for r in range(size):
+                        sizes[q] = push(
+                            best, sizes[q], found.distances[r], found.ids[r] + w * window, found.surrogates[r]
+                        )
+        for i in range(first, last):
+            q = i - first
+            scatter(x, i, ws.w)
+            for begin in range(0, sizes[q], BLOCK):
+                m = min(BLOCK, sizes[q] - begin)
+                for r in range(m):
+                    ws.rows[r] = best_ids[q, begin + r]
+                measure_into(metric, x, x, i, m, ws, graph)
+            measured += sizes[q]
+            unscatter(x, i, ws.w)
     return measured
 
 
 def seed_by_heads(
     metric: Compiled,
     y: Store,
-    heads: Postings,
+    windows: Windows,
     n_features: int,
     graph: Graph,
     *,
     share: float,
     width: int,
-    over_rows: Callable[[str, Callable[[int, int], int]], list[int]],
+    over_rows: Callable[..., list[int]],
 ) -> int:
     """Fill a graph with the best of each row's candidates; returns how many pairs were measured."""
-    return sum(over_rows("heads", lambda a, b: _seed(metric, y, heads, n_features, share, width, a, b, graph)))
+    plain = metric._replace(refine=0)  # the best are measured again
+
+    def seed(start: int, stop: int) -> int:
+        many = min(TOGETHER, stop - start)
+        best = np.empty((many, width), np.float32), np.empty((many, width), np.int64)
+        found: int = _seed(plain, y, windows, n_features, share, start, stop, *best, graph)
+        return found
+
+    return sum(over_rows("heads", seed))

@@ -10,7 +10,6 @@ import numpy.typing as npt
 from sparsenn.compact import code_for, compacted
 from sparsenn.descent import (
     SAMPLE,
-    Graph,
     descend,
     empty_graph,
     measure_drawn,
@@ -23,7 +22,7 @@ from sparsenn.descent import (
 from sparsenn.distance import take
 from sparsenn.exact import ExactEngine
 from sparsenn.forest import Tree, grow_forest
-from sparsenn.heads import cut_heads, seed_by_heads
+from sparsenn.heads import count_windows, cut_heads, order_by_heaviest, seed_by_heads, split_windows
 from sparsenn.parallel import map_blocks
 from sparsenn.results import Neighbors
 
@@ -60,6 +59,7 @@ def build_graph(
     work.begin(given)
     work.improve()
     found = work.result()
+    del work  # its graph and rows are as large as the result
     _fill(engine, found, n_jobs)
     if asked > k:
         missing = asked - k
@@ -77,8 +77,8 @@ class _Work:
         self.y, self.exact = engine.own()
         self.code = code_for(self.y.data) if engine.space.dense_term else None
         self.metric, self.z = compacted(engine.space, self.exact, self.y, self.code)
-        self.order: npt.NDArray[np.uint32] | None = None
         n = engine.n_rows
+        self.order = np.arange(n)
         self.graph = empty_graph(n, min(max(k + EXTRA, LEAST), max(n - 1, 1)))
 
     @property
@@ -97,24 +97,44 @@ class _Work:
         """Fill the graph with what the seeds find."""
         plan, graph = self.plan, self.graph
         if plan.seeds == "heads":
-            heads = cut_heads(self.engine.postings, self.y, self.metric, plan.head)
-            measured = seed_by_heads(
-                self.metric,
-                self.y,
-                heads,
-                self.engine.space.n_features,
-                graph,
-                share=plan.share,
-                width=plan.head_width,
-                over_rows=self.over,
-            )
-            log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
+            self._look_up()
             return
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
         elif plan.seeds == "forest":
             self._grow()
         self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))
+
+    def _reorder(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+        """Put the rows into another order, from now on; returns the place of each."""
+        self.order = order
+        self.y = self.z = take(self.y, order)
+        if self.metric is not self.exact:
+            self.metric, self.z = compacted(self.engine.space, self.exact, self.y, self.code)
+        place = np.empty(len(order), np.int64)
+        place[order] = np.arange(len(order))
+        return place
+
+    def _look_up(self) -> None:
+        """Measure the best of each row's candidates by the heads of inverted lists."""
+        plan, postings = self.plan, self.engine.postings
+        heads = cut_heads(postings, self.y, self.metric, plan.head)
+        place = None
+        if count_windows(self.engine.n_rows) > 1:
+            place = self._reorder(order_by_heaviest(self.y, postings, plan.head))
+        windows = split_windows(heads, self.y, place)
+        del heads
+        measured = seed_by_heads(
+            self.metric,
+            self.y,
+            windows,
+            self.engine.space.n_features,
+            self.graph,
+            share=plan.share,
+            width=plan.head_width,
+            over_rows=self.over,
+        )
+        log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
 
     def _grow(self) -> None:
         """Measure the rows of each leaf of a forest; rows are from then on in the order of the first tree's leaves.
@@ -130,13 +150,7 @@ class _Work:
             seed=self.seed,
             over_trees=lambda function, total: self.over("trees", function, total, 1),
         )
-        self.order = order = trees[0].rows
-        self.y = take(self.y, order.astype(np.int64))
-        self.z = self.y
-        if self.metric is not self.exact:
-            self.metric, self.z = compacted(self.engine.space, self.exact, self.y, self.code)
-        place = np.empty(len(order), np.uint32)
-        place[order] = np.arange(len(order), dtype=np.uint32)
+        place = self._reorder(trees[0].rows.astype(np.int64)).astype(np.uint32)
         symmetric = self.engine.space.bound.metric.symmetric
         for t, tree in enumerate(trees):
 
@@ -162,17 +176,10 @@ class _Work:
 
     def result(self) -> Neighbors:
         """Return the nearest, at the distances of exact search."""
-        graph = self.graph if self.order is None else _back(self.graph, self.order)
-        y, metric = self.engine.own()
-        return settled(metric, y, self.engine.space.n_features, graph, self.k, self.over)
-
-
-def _back(graph: Graph, order: npt.NDArray[np.uint32]) -> Graph:
-    """Graph of reordered rows as one of the rows as they were."""
-    ids, distances = np.empty_like(graph.ids), np.empty_like(graph.distances)
-    ids[order] = np.where(graph.ids < 0, -1, order.astype(np.int32)[graph.ids])
-    distances[order] = graph.distances
-    return Graph(ids, distances, graph.fresh)
+        self.y, metric = self.engine.own()
+        self.z = self.y  # copies in another order, and distances, are freed before room is made for the result
+        ids, self.graph = self.graph.ids, empty_graph(0, 1)
+        return settled(metric, self.y, self.engine.space.n_features, ids, self.order, self.k, self.over)
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:

@@ -18,8 +18,10 @@ COLD_VALUE, COLD_VALUE_DENSE = 1.0, 0.085  # the same out of cache, where dense 
 COLD_ROW, COLD_ROW_DENSE = 60.0, 25.0  # a row fetched and measured, before its values
 PER_QUERY = 2000.0
 
-HEAD = 1000  # rows kept of a list
-HEAD_WIDTH = 80  # candidates measured
+# Rows kept of a list, and candidates measured: of long rows, and of short ones, which have fewer lists, and whose sums
+# are whole but for the heads.
+HEAD, HEAD_SHORT = 1000, 1300
+HEAD_WIDTH, HEAD_WIDTH_SHORT = 80, 40
 LONG_ROW = 32  # values a row from which the commonest terms may be left out
 LONG_SHARE = 0.9  # of a long row's bound that is kept
 TREES, LEAF_SIZE, ROUNDS = 4, 60, 6
@@ -106,9 +108,9 @@ def exact_cost(engine: ExactEngine) -> float:
     return met + summed + int((~few).sum()) * (FINISH_ROW * finish * n + PER_QUERY)
 
 
-def heads_cost(engine: ExactEngine, width: int, rounds: int, max_candidates: int, share: float) -> float:
+def heads_cost(engine: ExactEngine, head: int, width: int, rounds: int, max_candidates: int, share: float) -> float:
     """Nanoseconds of a graph from heads."""
-    cut = float((engine.lengths * np.minimum(engine.lengths, HEAD)).sum())  # a term is in as many rows as in queries
+    cut = float((engine.lengths * np.minimum(engine.lengths, head)).sum())  # a term is in as many rows as in queries
     pairs = width + (PAIRS_AFTER_HEADS * (2 * max_candidates) ** 2 if rounds else 0.0)
     kept = 1.0 if share >= 1.0 else share * share  # rarer terms have shorter lists
     return cut * kept * HEAD_POSTING * engine.space.bound.metric.cost[0] + engine.n_rows * (
@@ -142,11 +144,12 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
     after_heads = seeds == "heads"
     trees, leaf = settings.n_trees or TREES, settings.leaf_size or LEAF_SIZE
     width = settings.max_candidates or max(WIDTH_AFTER_HEADS if after_heads else WIDTH, k // 2)
-    head_width = max(HEAD_WIDTH, 2 * k + 10)
+    head, head_width = (HEAD, HEAD_WIDTH) if share < 1.0 else (HEAD_SHORT, HEAD_WIDTH_SHORT)
+    head_width = max(head_width, 2 * k + 10)
     rounds = settings.n_iters if settings.n_iters is not None else (1 if after_heads else ROUNDS)
     exact = exact_cost(engine) * 1e-9
     if after_heads:
-        graph = heads_cost(engine, head_width, rounds, width, share) * 1e-9
+        graph = heads_cost(engine, head, head_width, rounds, width, share) * 1e-9
     else:
         graph = forest_cost(engine, trees if seeds == "forest" else 0, leaf, width) * 1e-9
     if method == "auto" and given:
@@ -169,7 +172,7 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         reason,
         exact,
         graph,
-        HEAD,
+        head,
         share,
         head_width,
         trees,

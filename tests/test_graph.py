@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import descent, forest, heads
+from sparsenn import compact, descent, distance, forest, heads
 from sparsenn._random import mixed
 from sparsenn.exact import ExactEngine, fit_space
 from sparsenn.parallel import map_blocks
@@ -113,18 +113,89 @@ def test_a_round_measures_all_neighbours_of_neighbours():
         assert i not in graph.ids[i]
 
 
-def test_whole_heads_give_the_exact_graph():
+@pytest.mark.parametrize("window", [2**17, 300, 64])
+def test_whole_heads_give_the_exact_graph(window, monkeypatch):
+    monkeypatch.setattr(heads, "WINDOW", window)
+    monkeypatch.setattr(heads, "TOGETHER", 100)
     rows = zipf_rows(800, 300, 6, 1)
     rows = rows[np.diff(rows.indptr) > 0]
     n = rows.shape[0]
     engine = engine_of(rows, "cosine")
     y, metric = engine.own()
     lists = heads.cut_heads(engine.postings, y, metric, n)
+    order, place = np.arange(n), None
+    if window < n:
+        order = heads.order_by_heaviest(y, engine.postings, 20)
+        place = np.argsort(order)
+        y = distance.take(y, order)
+    windows = heads.split_windows(lists, y, place)
+    assert windows.begins.shape[0] == heads.count_windows(n) == max(round(n / window), 1)
     graph = descent.empty_graph(n, 5)
-    heads.seed_by_heads(metric, y, lists, 300, graph, share=1.0, width=200, over_rows=over_rows(n))
+    heads.seed_by_heads(metric, y, windows, 300, graph, share=1.0, width=200, over_rows=over_rows(n))
     exact = engine.nearest(None, 5, 1)
-    there = exact.distances < 1
-    np.testing.assert_allclose(graph.distances[there], exact.distances[there], atol=1e-6)
+    near = exact.distances[order]
+    np.testing.assert_allclose(graph.distances[near < 1], near[near < 1], atol=1e-6)
+
+
+def test_windows_of_heads_change_no_graph(monkeypatch):
+    rows = zipf_rows(3000, 800, 6, 1)
+    exact = sn.Index("cosine", n_neighbors=10, method="exact").fit(rows).neighbor_graph
+    one = sn.Index("cosine", n_neighbors=10, method="graph").fit(rows).neighbor_graph
+    monkeypatch.setattr(heads, "WINDOW", 700)
+    several = sn.Index("cosine", n_neighbors=10, method="graph", n_jobs=2).fit(rows).neighbor_graph
+    again = sn.Index("cosine", n_neighbors=10, method="graph", n_jobs=1).fit(rows).neighbor_graph
+    np.testing.assert_array_equal(several.indices, again.indices)
+    assert recall(one, exact) > 0.99
+    assert recall(several, exact) > 0.99
+
+
+KINDS_OF_VALUES = {
+    "uint8": lambda rng, n: rng.integers(-100, 156, (n, 30)),
+    "uint16": lambda rng, n: rng.normal(5, 2, (n, 30)),
+    "float32": lambda rng, n: np.where(rng.random((n, 30)) < 1e-3, 1e7, rng.normal(size=(n, 30))),
+}
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan", "canberra"])
+@pytest.mark.parametrize("kind", list(KINDS_OF_VALUES))
+def test_compact_rows_measure_nearly_as_whole_ones(kind, metric):
+    rows = KINDS_OF_VALUES[kind](np.random.default_rng(0), 200).astype(np.float32)
+    engine = engine_of(rows, metric)
+    y, whole = engine.own()
+    code = compact.code_for(y.data)
+    assert code.kind == kind
+    small, z = compact.compacted(engine.space, whole, y, code)
+    assert small is not whole
+    assert z.data.nbytes == -(-y.data.size // 4) * 4 * np.dtype(kind).itemsize
+    ids = np.arange(0, 200, 7, dtype=np.uint32)
+    true, near = np.empty((len(ids), len(ids))), np.empty((len(ids), len(ids)))
+    compact._measure_few(whole, y, y, ids, true)
+    compact._measure_few(small, y, z, ids, near)
+    np.testing.assert_allclose(near, true, rtol=2e-3, atol=2e-3 * true.mean())
+    exact = sn.Index(metric, n_neighbors=5, method="exact").fit(rows).neighbor_graph
+    graph = sn.Index(metric, n_neighbors=5, method="graph").fit(rows).neighbor_graph
+    assert recall(graph, exact) > 0.97
+
+
+def test_rows_stay_whole_where_float32_would_overflow():
+    rows = clusters(300, 12) * np.float32(1e20)
+    engine = engine_of(rows, "euclidean")
+    y, whole = engine.own()
+    small, z = compact.compacted(engine.space, whole, y)
+    assert small is whole
+    assert z is y
+    assert compact.code_for(np.zeros(0, np.float32)).kind == "float32"
+    assert compact.code_for(np.full(9, 2.5, np.float32)).kind == "float32"
+
+
+def test_more_candidates_where_a_sample_finds_too_little(caplog):
+    rows = np.random.default_rng(0).normal(size=(4000, 40)).astype(np.float32)  # neighbours tell little of neighbours
+    exact = sn.Index("euclidean", method="exact").fit(rows).neighbor_graph
+    few = sn.Index("euclidean", method="graph", max_candidates=8).fit(rows).neighbor_graph
+    with caplog.at_level("INFO", logger="sparsenn"):
+        aimed = sn.Index("euclidean", method="graph").fit(rows).neighbor_graph
+    assert "24 candidates: recall" in caplog.text
+    assert recall(few, exact) < 0.8 < 0.93 < recall(aimed, exact)
 
 
 def test_cut_lists_keep_the_rows_of_most_impact():
