@@ -7,18 +7,13 @@ SINDI, and the memory of the graph. Sets: queries against a scipy matrix product
 against scikit-learn. Every system's answers are judged by distances computed from the original rows.
 """
 
-import json
-import subprocess
-import sys
-from pathlib import Path
-
 import common
 import datasets
 import judge
 import numpy as np
 import peers
-import scipy.sparse as sp
 from common import Line
+from memory import graph_memory
 
 import sparsenn as sn
 
@@ -105,58 +100,12 @@ def text_queries(name, data):
     return lines or [Line(task, ours, "µs", note=judge.in_words(own))]
 
 
-def graph_memory(name, quick):
-    """Peak memory of making the graph, above the loaded input, in a process of its own."""
-    command = [sys.executable, str(Path(__file__).resolve()), "--memory-of", str(datasets.saved_rows(name, quick))]
-    done = subprocess.run(command, capture_output=True, text=True, env=common.child_environment())
-    if done.returncode:
-        print(f"memory could not be measured: {done.stderr.strip().splitlines()[-1]}")
-        return []
-    figures = json.loads(done.stdout)
-    peak, data, result = (figures[key] / 1e6 for key in ("peak", "input", "result"))
-    note = f"{peak:,.0f} MB above the input; input {data:,.0f} MB, result {result:,.0f} MB"
-    share = peak / (data + result)
-    return [Line("peak memory of the graph / (input + result)", share, "", at_most=MEMORY_TARGET, note=note)]
-
-
-def measure_memory(file):
-    """Child process: print the peak of memory above that with the input loaded and the code compiled."""
-    import gc
-    import resource
-
-    rows = sp.load_npz(file)
-
-    def graph_of(some):
-        return sn.Index("cosine", n_neighbors=GRAPH_K, method="exact", n_jobs=2).fit(some).neighbor_graph
-
-    graph_of(rows[:300])
-    gc.collect()
-    status = Path("/proc/self/status")
-    try:  # Linux: set the mark back to what is in use now
-        Path("/proc/self/clear_refs").write_text("5")
-
-        def peak():
-            line = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
-            return int(line.split()[1]) * 1024
-
-    except OSError:  # the mark of loading and compiling stays, and may hide some of the peak
-
-        def peak():
-            return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-
-    before = peak()
-    graph = graph_of(rows)
-    result = sum(array.nbytes for array in graph)
-    held = rows.data.nbytes + rows.indices.nbytes + rows.indptr.nbytes
-    print(json.dumps({"peak": peak() - before, "input": held, "result": result}))
-
-
 def bench_text(name, quick):
     """All figures of one text."""
     data = datasets.load(name, quick)
     lines = text_graph(name, data) + text_queries(name, data)
     if name == "imdb":
-        lines += graph_memory(name, quick)
+        lines += graph_memory(datasets.saved_rows(name, quick), "exact", MEMORY_TARGET)
     return data.label, describe(data.rows), lines
 
 
@@ -219,9 +168,6 @@ def describe(rows):
 
 def main():
     """Run the parts asked for."""
-    if sys.argv[1:2] == ["--memory-of"]:
-        measure_memory(sys.argv[2])
-        return
     options = common.parse(common.arguments(__doc__, PARTS), PARTS)
     report = common.Report(__file__, options)
     for name in options.only:

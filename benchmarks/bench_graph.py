@@ -4,12 +4,14 @@ python benchmarks/bench_graph.py [--only newsgroups,scale] [--quick] [--write]
 
 Times from the user's rows to the graph, k = 15, 2 threads, everything compiled beforehand. Recall is
 tie-aware, on sampled rows, by distances computed from the original rows. `scale` makes the graphs of
-1/8 to 1 of a million sentences.
+1/16 to 1 of a million sentences, `curves` those of several settings; both draw into docs/images.
 """
 
 import re
+import tempfile
 import time
 import warnings
+from pathlib import Path
 
 import common
 import datasets
@@ -18,11 +20,12 @@ import numpy as np
 import peers
 import scipy.sparse as sp
 from common import Line
+from memory import graph_memory
 
 import sparsenn as sn
 
 K, SAMPLE = 15, 500
-PARTS = ["newsgroups", "imdb", "wordnet", "gowalla", "retail", "kosarak", "counts", "mnist", "scale"]
+PARTS = ["newsgroups", "imdb", "wordnet", "gowalla", "retail", "kosarak", "counts", "mnist", "scale", "curves"]
 COUNTS = ["hellinger", "tsss", "dice", "euclidean", "correlation", "manhattan"]
 # Ours / PyNNDescent's with its defaults, at most, and our recall, at least.
 TARGETS = {
@@ -37,8 +40,10 @@ TARGETS = {
 }
 HALF = 0.5  # of PyNNDescent's time with n_neighbors=16, where its recall is no higher than ours
 SLACK = 1.2  # auto against the better of exact and graph
-SHARES = (1 / 8, 1 / 4, 1 / 2, 1)
-GROWTH, SCALE_RECALL = 1.2, 0.95
+SHARES = (1 / 16, 1 / 8, 1 / 4, 1 / 2, 1)
+GROWTH, SCALE_RECALL, MEMORY_TARGET = 1.2, 0.95, 2.5
+FIRST_SHARE = 1 / 8  # from here on time is to grow as said
+IMAGES = Path(__file__).resolve().parent.parent / "docs" / "images"
 
 
 def timed(function, rounds):
@@ -190,17 +195,107 @@ def bench_scale(quick):
     """Time against the number of rows."""
     label, rows = sentences(quick)
     compile_ours(rows, "cosine")
-    lines, before = [], None
+    lines, points = [], []
     for share in SHARES:
         part = rows[: int(rows.shape[0] * share)]
-        seconds, (index, graph) = timed(lambda part=part: our_graph(part, "cosine", "graph"), 1)
-        recall = index.estimate_recall(300).recall
+        seconds, (index, _) = timed(lambda part=part: our_graph(part, "cosine", "graph"), 1)
+        recall = index.estimate_recall(1000).recall
         low = "" if recall >= SCALE_RECALL else f" BELOW {SCALE_RECALL}"
         lines.append(Line(f"{part.shape[0]:,} rows, graph", seconds, "s", note=f"recall {recall:.4f}{low}"))
-        before = before or (part.shape[0], seconds)
-    exponent = np.log(seconds / before[1]) / np.log(part.shape[0] / before[0])
-    lines.append(Line("time grows as n to the power of", exponent, "", at_most=GROWTH, note="first to last"))
+        points.append((part.shape[0], seconds, recall))
+    first = points[SHARES.index(FIRST_SHARE)]
+    exponent = np.log(points[-1][1] / first[1]) / np.log(points[-1][0] / first[0])
+    lines.append(
+        Line("time grows as n to the power of", exponent, "", at_most=GROWTH, note=f"from {first[0]:,} rows to all")
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        file = Path(folder) / "rows.npz"
+        sp.save_npz(file, rows, compressed=False)
+        lines += graph_memory(file, "graph", MEMORY_TARGET)
+    if not quick:
+        draw_scale(points)
     return label, lines
+
+
+def draw_scale(points):
+    """Time against n, on two logarithmic axes."""
+    import matplotlib.pyplot as plt
+
+    n, seconds, recall = np.array(points).T
+    figure, axes = plt.subplots(figsize=(6, 4), layout="constrained")
+    axes.loglog(n, seconds, "o-", label="sparsenn, method='graph'")
+    axes.loglog(n, seconds[-1] * (n / n[-1]) ** GROWTH, "--", color="gray", label=f"n^{GROWTH}")
+    for x, y, r in zip(n, seconds, recall, strict=True):
+        axes.annotate(f"recall {r:.3f}", (x, y), (4, -12), textcoords="offset points", fontsize=8)
+    axes.set(xlabel="rows", ylabel="seconds, 2 threads", title="15-neighbour graph of sentences, TF-IDF cosine")
+    axes.legend()
+    IMAGES.mkdir(exist_ok=True)
+    figure.savefig(IMAGES / "graph-scale.png", dpi=120)
+
+
+def bench_curves(name, rows, metric):
+    """Time and recall at several settings of each system."""
+    compile_ours(rows, metric)
+    sample = np.sort(np.random.default_rng(0).permutation(rows.shape[0])[:SAMPLE])
+    times, ids = {}, {}
+
+    def run(system, setting, function):
+        times[system, setting], found = timed(function, 2)
+        ids[system, setting] = found
+
+    def ours(**options):
+        return sn.Index(metric, n_neighbors=K, n_jobs=2, **options).fit(rows).neighbor_graph.indices
+
+    for width in (4, 6, 8, 12, 16, 24):
+        run("sparsenn graph", f"max_candidates={width}", lambda w=width: ours(method="graph", max_candidates=w))
+    if sp.issparse(rows):
+        run("sparsenn exact", "", lambda: ours(method="exact"))
+    pynndescent = common.peer("pynndescent")
+    for k in (16, 20, 30, 45) if pynndescent else ():
+
+        def build(some, k=k):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                graph = pynndescent.NNDescent(some, metric=metric, n_neighbors=k, random_state=1, n_jobs=2)
+            return without_self(graph.neighbor_graph[0])
+
+        build(rows[:2000])
+        run("PyNNDescent", f"n_neighbors={k}", lambda build=build: build(rows))
+    named = {f"{system} {setting}".strip(): found[sample] for (system, setting), found in ids.items()}
+    shares = judge.recalls(named, truth_of(rows, metric, sample), 1.0 if metric == "cosine" else np.inf)
+    points = [(s, t, times[s, t], shares[f"{s} {t}".strip()]) for s, t in times]
+    lines = [Line(f"{name}: {s} {t}".strip(), seconds, "s", note=f"recall {r:.4f}") for s, t, seconds, r in points]
+    return lines, points
+
+
+def draw_curves(curves):
+    """Time against recall, one panel a data set."""
+    import matplotlib.pyplot as plt
+
+    figure, panels = plt.subplots(1, len(curves), figsize=(5 * len(curves), 4), layout="constrained", squeeze=False)
+    for axes, (label, points) in zip(panels[0], curves.items(), strict=True):
+        for system, marker in (("sparsenn graph", "o-"), ("sparsenn exact", "*"), ("PyNNDescent", "s-")):
+            own = sorted((r, seconds) for s, _, seconds, r in points if s == system)
+            if own:
+                axes.plot(*zip(*own, strict=True), marker, label=system)
+        axes.set(xlabel="recall at 15", ylabel="seconds, 2 threads", title=label, yscale="log")
+        axes.grid(alpha=0.3, which="both")
+        axes.legend()
+    IMAGES.mkdir(exist_ok=True)
+    figure.savefig(IMAGES / "graph-recall.png", dpi=120)
+
+
+def both_curves(quick):
+    """Text and images."""
+    text, (label, train, queries) = datasets.load("newsgroups", quick), datasets.load_digits(quick)
+    sets = {text.label: (text.rows, "cosine"), label: (np.concatenate([train, queries]), "euclidean")}
+    lines, curves = [], {}
+    for name, (rows, metric) in sets.items():
+        more, curves[f"{name}, {metric}"] = bench_curves(name, rows, metric)
+        lines += more
+    if not quick:
+        draw_curves(curves)
+    return " and ".join(sets), lines
 
 
 def main():
@@ -211,6 +306,8 @@ def main():
     for name in options.only:
         if name == "scale":
             label, lines = bench_scale(options.quick)
+        elif name == "curves":
+            label, lines = both_curves(options.quick)
         elif name == "counts":
             label, rows = counted_words(options.quick)
             lines = [line for metric in COUNTS for line in bench(name, rows, metric, *TARGETS[name])]

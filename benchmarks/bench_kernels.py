@@ -25,7 +25,8 @@ from threadpoolctl import threadpool_limits
 
 import sparsenn as sn
 
-PARTS = ["metrics", "costs"]
+PARTS = ["metrics", "costs", "memory"]
+OUT_OF_CACHE = 0.35  # of the time without prefetch and compact rows
 N_ROWS, N_OTHERS = 5000, 200
 FEWER = 50  # rows (against all others) for what needs dense rows of all columns
 PAIRS = (8, 5)  # rows and others for loops over single pairs
@@ -261,6 +262,29 @@ def bench_costs(name: str, quick: bool) -> tuple[str, list[Line]]:
     return f"Costs of exact search: {data.label}", lines, f"Cosine, 1 thread. Shipped in {shipped}, in postings summed."
 
 
+def bench_memory(quick: bool) -> list[Line]:
+    """One distance of rows in cache and out of it, with and without prefetch and compact storage; one thread."""
+    import cost_loops
+
+    _, train, queries = datasets.load_digits(quick)
+    sets = {
+        "dense, 784 columns": (np.concatenate([train, queries]), "euclidean"),
+        "sparse, imdb": (datasets.load("imdb", quick).rows, "cosine"),
+    }
+    lines = []
+    for name, (rows, metric) in sets.items():
+        ways = cost_loops.memory_ways(rows, metric)
+        times = common.in_turns(ways)
+        cost = {way: time.best / time.result * 1e9 for way, time in times.items()}
+        for way in ways:
+            against: dict[str, Any] = {}
+            if way in ("prefetch alone, out of cache", "shipped, out of cache"):
+                against = {"peer": "plain, out of cache", "theirs": cost["plain, out of cache"]}
+                against["at_most"] = OUT_OF_CACHE if way.startswith("shipped") else None
+            lines.append(Line(f"{name}: {way}", cost[way], "ns", **against))
+    return lines
+
+
 def main() -> None:
     """Run the parts asked for."""
     parser = common.arguments(__doc__, PARTS)
@@ -281,6 +305,12 @@ def main() -> None:
         for name in ("newsgroups", "imdb"):
             title, lines, about = bench_costs(name, options.quick)
             report.section(title, lines, about)
+    if "memory" in options.only:
+        about = (
+            "One pair of rows drawn anywhere, as graphs measure them; 1 thread. Plain: one loop over the rows as they "
+            "are, in float64, without prefetch. Shipped: prefetch, and for dense rows compact ones in float32."
+        )
+        report.section("Distances out of cache", bench_memory(options.quick), about)
 
 
 if __name__ == "__main__":

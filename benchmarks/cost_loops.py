@@ -10,9 +10,12 @@ import numba
 import numpy as np
 import scipy.sparse as sp
 
+import sparsenn as sn
 from sparsenn import termwise
-from sparsenn.distance import BLOCK, scatter, unscatter
+from sparsenn.compact import compacted
+from sparsenn.distance import BLOCK, evaluate, scatter, unscatter
 from sparsenn.heap import make_heap
+from sparsenn.termwise import make_workspace
 
 REPEATS = 20  # one query's lists, again and again: they stay in the cache
 CANDIDATES = 200  # rows that a query verifies, anywhere in the data
@@ -105,3 +108,70 @@ def _verify(metric, x, y, postings, n_features, n_queries, order, count, tier):
         unscatter(x, i, ws.w)
         total += size
     return total
+
+
+@numba.njit(nogil=True, error_model="numpy", fastmath={"reassoc", "contract", "nsz"})
+def _plain_dense(matrix, ids, out):
+    """Squared euclidean distances, the rows as they are."""
+    for i in range(ids.shape[0]):
+        for r in range(ids.shape[1]):
+            row = ids[i, r]
+            total = 0.0
+            for t in range(matrix.shape[1]):
+                apart = np.float64(matrix[i, t]) - np.float64(matrix[row, t])
+                total += apart * apart
+            out[r] = total
+    return ids.size
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _plain_sparse(indptr, indices, data, w, ids, out):
+    """Inner products of scattered rows with others."""
+    for i in range(ids.shape[0]):
+        for t in range(indptr[i], indptr[i + 1]):
+            w[indices[t]] = data[t]
+        for r in range(ids.shape[1]):
+            row = ids[i, r]
+            total = 0.0
+            for t in range(indptr[row], indptr[row + 1]):
+                total += np.float64(w[indices[t]]) * np.float64(data[t])
+            out[r] = total
+        for t in range(indptr[i], indptr[i + 1]):
+            w[indices[t]] = 0.0
+    return ids.size
+
+
+@numba.njit(nogil=True, error_model="numpy")
+def _shipped(metric, y, z, n_features, ids):
+    """The package's own evaluation of the same pairs."""
+    ws = make_workspace(0, n_features)
+    for i in range(ids.shape[0]):
+        scatter(y, i, ws.w)
+        for r in range(ids.shape[1]):
+            ws.rows[r] = ids[i, r]
+        evaluate(metric, y, i, ws.w, z, ws.rows, np.int64(ids.shape[1]), ws.shared, ws.block, ws.out)
+        unscatter(y, i, ws.w)
+    return ids.size
+
+
+def memory_ways(rows, metric):
+    """Ways to measure pairs of rows in cache and anywhere; each returns how many it measured."""
+    engine = sn.Index(metric, method="exact").fit(rows)._engine
+    y, whole = engine.own()
+    small, z = compacted(engine.space, whole, y)
+    m, n = engine.space.n_features, engine.n_rows
+    rng = np.random.default_rng(0)
+    lists = {
+        "in cache": rng.integers(0, min(100, n), (min(2000, n), 64)).astype(np.uint32),
+        "out of cache": rng.integers(0, n, (min(2000, n), 64)).astype(np.uint32),
+    }
+    out, w = np.empty(64), np.zeros(m, np.float32)
+    ways = {}
+    for where, ids in lists.items():
+        if engine.space.container == "dense":
+            ways[f"plain, {where}"] = lambda ids=ids: _plain_dense(y.data.reshape(n, m), ids, out)
+            ways[f"prefetch alone, {where}"] = lambda ids=ids: _shipped(whole, y, y, m, ids)
+        else:
+            ways[f"plain, {where}"] = lambda ids=ids: _plain_sparse(y.indptr, y.indices, y.data, w, ids, out)
+        ways[f"shipped, {where}"] = lambda ids=ids: _shipped(small, y, z, m, ids)
+    return ways
