@@ -144,15 +144,22 @@ SECOND = """
 import sys, pathlib, os
 import numpy as np, scipy.sparse as sp, numba
 import sparsenn as sn
-from sparsenn import termwise, blockwise
+from sparsenn import blockwise, compact, descent, forest, heads, patterns, termwise
 X = sp.random(30, 9, 0.4, format="csr", random_state=0, dtype=np.float32)
 for metric in ("cosine", "jaccard"):
     sn.Index(metric=metric).fit(X).query(X, 3)
 sn.exact_neighbors(X.toarray(), k=2, metric="euclidean")
 sn.pairwise_distances(X, metric="manhattan")
+sn.Index("cosine", method="graph", n_neighbors=3).fit(X)
+sn.Index("euclidean", method="graph", n_neighbors=3).fit(X.toarray())
+baskets = sp.hstack([np.random.default_rng(0).random((4000, 4)) < 0.6, sp.eye(4000)]).tocsr()
+index = sn.Index("jaccard").fit(baskets)
+assert index._engine.patterns is not None
+index.query(baskets[:3], 3)
 from sparsenn import _jit
 print(sum(f.cache_hits == 0 for f in _jit._callbacks.values()),
-      sum(sum(d.stats.cache_misses.values()) for m in (termwise, blockwise) for d in vars(m).values()
+      sum(sum(d.stats.cache_misses.values())
+          for m in (blockwise, compact, descent, forest, heads, patterns, termwise) for d in vars(m).values()
           if hasattr(d, "signatures") and hasattr(d._cache, "_impl")))
 """
 
