@@ -15,7 +15,8 @@ from sparsenn._jit import entry
 from sparsenn.distance import Compiled, Space, Store, evaluate
 from sparsenn.termwise import make_workspace
 
-PAIRS = 16  # rows measured both ways before float32 is trusted
+RUNS, RUN = 8, 8  # rows measured both ways before compact ones are trusted: runs of them, and how long
+CLOSE = 0.02  # part of a distance, and of the row's nearest, that it may be wrong by
 SAMPLE = 2**16  # values looked at before all are
 FINE = 2.0**-9  # a step of the grid, as a share of the values' spread, up to which two bytes are enough
 
@@ -48,16 +49,17 @@ class Code(NamedTuple):
 def code_for(values: npt.NDArray[np.float32]) -> Code:
     """Choose how values are kept.
 
-    One byte where that loses nothing, as of images, counts and ratings; two where the grid is fine
-    beside the spread of the values; otherwise the values as they are.
+    One byte or two where that loses nothing, as of images, counts and ratings; two where the grid is
+    fine beside the spread of the values; otherwise the values as they are.
     """
     if not values.size:
         return Code("float32", 1.0, 0.0)
     low, high, whole = _survey(values)
-    if whole and high - low <= 255:
-        return Code("uint8", 1.0, float(low))
+    if whole and high - low <= 65535:
+        return Code("uint8" if high - low <= 255 else "uint16", 1.0, float(low))
     step = (float(high) - float(low)) / 65535
-    tenth, last = np.quantile(values[:: max(values.size // SAMPLE, 1)], [0.1, 0.9])
+    some = values[np.linspace(0, values.size - 1, min(SAMPLE, values.size)).astype(np.int64)]
+    tenth, last = np.quantile(some, [0.1, 0.9])
     spread = float(last) - float(tenth)  # not the deviation, which a few large values would make
     if 0 < step <= FINE * spread:
         return Code("uint16", step, float(low))
@@ -95,11 +97,25 @@ def _measure_few(metric, y, z, rows, out):
 
 
 def _agree(metric: Compiled, store: Store, small: Compiled, kept: Store) -> bool:
-    """Whether distances of some rows are the same either way, but for a hundredth: float32 may overflow."""
+    """Whether distances of some rows are nearly the same either way: far ones, and those of rows that stand together.
+
+    Rows that stand together (in a leaf, once a forest has put them in order) are near, and what the grid or float32
+    loses shows in them first.
+    """
     n = len(store.indptr) - 1
-    rows = np.unique(np.linspace(0, n - 1, PAIRS).astype(np.uint32)) if n else np.zeros(0, np.uint32)
-    true, near = np.empty((len(rows), len(rows))), np.empty((len(rows), len(rows)))
-    _measure_few(metric, store, store, rows, true)
-    _measure_few(small, store, kept, rows, near)
-    scale = np.abs(true).mean() if true.size else 0.0
-    return bool(np.allclose(near, true, rtol=0.01, atol=0.01 * scale)) and bool(np.isfinite(near).all())
+    begins = np.linspace(0, max(n - RUN, 0), RUNS).astype(np.int64)
+    rows = np.unique(begins[:, None] + np.arange(RUN)) if n else np.zeros(0, np.int64)
+    rows = rows[rows < n]
+    m = len(rows)
+    true, near = np.empty((m, m)), np.empty((m, m))
+    _measure_few(metric, store, store, rows.astype(np.uint32), true)
+    _measure_few(small, store, kept, rows.astype(np.uint32), near)
+    if not (np.isfinite(true).all() and np.isfinite(near).all()):
+        return False
+    apart = np.where(true > 0.0, true, np.inf) if m else true
+    np.fill_diagonal(apart, np.inf)
+    nearest = apart.min(axis=1, initial=np.inf)
+    room = np.where(np.isfinite(nearest), nearest, 0.0)[:, None] + np.abs(true)
+    wrong = np.abs(near - true) > CLOSE * room
+    np.fill_diagonal(wrong, False)
+    return not wrong.any()

@@ -235,7 +235,7 @@ def _settle(metric, y, n_features, ids, order, start, stop, indices, distances):
 
 @entry
 def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k):
-    """How many of the first `k` edges of some rows are as near as the k-th nearest of all rows."""
+    """How many edges of some rows, up to `k` of each, are as near as the k-th nearest of all rows."""
     n = graph.ids.shape[0]
     ws = make_workspace(0, n_features)
     heap = make_heap(k)
@@ -252,18 +252,29 @@ def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k):
             for r in range(m):
                 if begin + r != i and (size < k or ws.out[r] <= heap.surrogates[0]):
                     size = push(heap, size, np.float32(ws.out[r]), begin + r, ws.out[r])
+        own = 0
+        for begin in range(0, graph.ids.shape[1], BLOCK):
+            m = 0
+            for c in range(begin, min(begin + BLOCK, graph.ids.shape[1])):
+                if graph.ids[i, c] >= 0:
+                    ws.rows[m] = graph.ids[i, c]
+                    m += 1
+            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
+            for r in range(m):
+                own += ws.out[r] <= loosened(heap.surrogates[0])
+        hits += min(own, k)
         unscatter(y, i, ws.w)
-        for c in range(size):  # measured from the other row, or from this one: equal but for rounding
-            hits += graph.distances[i, c] <= loosened(heap.surrogates[0])
     return hits
 
 
 def sampled_recall(
     metric: Compiled, y: Store, z: Store, n_features: int, graph: Graph, k: int, seed: np.uint64, over_rows: Any
 ) -> float:
-    """Share of the `k` nearest of some rows that the graph has, by measuring those rows against all."""
+    """Share of the `k` nearest of some rows, as `metric` and `z` tell it, that are among the graph's edges."""
     n = len(graph.ids)
     k = min(k, n - 1)
+    if k < 1:
+        return 1.0
     rows = np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False)
 
     def count(first: int, last: int) -> Any:

@@ -1,7 +1,8 @@
 """Exact nearest neighbours: the engine, and the functions that need no index.
 
 The engine takes the way that fits the metric and the rows: a term at a time over postings
-(`termwise`), inner products through BLAS, or whole rows in blocks (`blockwise`).
+(`termwise`; `patterns`, for sets with columns that most have), inner products through BLAS, or whole
+rows in blocks (`blockwise`).
 """
 
 import threading
@@ -71,7 +72,8 @@ class ExactEngine:
             self._own_few = termwise.meeting_few(space.compiled, self._store, self.n_rows, postings)
             self._marked: dict[int, Postings] = {}
             self._postings = add_tiers(postings, self._store, space.compiled)
-            if space.bound.metric.presence:
+            record = space.bound.metric
+            if record.presence and record.mass is not None and record.statistics[:1] == (record.mass,):
                 self.patterns = group_rows(postings, self._store, self._own_few, self.work)
             return
         self._store = space.store(rows)

@@ -98,7 +98,7 @@ def _heaviest(indptr, indices, data, starts, head, terms, weights):
         for t in range(indptr[i], indptr[i + 1]):
             c = indices[t]
             longer = starts[c + 1] - starts[c] > head
-            if (longer and not long) or (longer == long and data[t] > weights[i]):
+            if (longer and not long) or (longer == long and data[t] >= weights[i]):
                 terms[i], weights[i], long = c, data[t], longer
 
 
@@ -152,6 +152,8 @@ def split_windows(heads: Postings, y: Store, place: npt.NDArray[np.int64] | None
     if n_windows == 1 and place is None:
         return Windows(heads, heads.indptr[None], y.stats[None])
     window = -(-n // n_windows)
+    used = int(np.searchsorted(heads.indptr, heads.indptr[-1])) + 1  # columns that no row has come last
+    heads = heads._replace(indptr=heads.indptr[:used])
     begins = np.zeros((n_windows, len(heads.indptr)), np.int64)
     ids, values = np.empty_like(heads.ids), np.empty_like(heads.values)
     place = np.arange(n) if place is None else place
@@ -204,7 +206,8 @@ def _seed(metric, x, windows, n_features, share, start, stop, best_distances, be
             for i in range(first, last):
                 if x.indptr[i] < x.indptr[i + 1]:
                     q = i - first
-                    prefetch_portions(lists, x, i + 1)
+                    if windows.begins.shape[0] > 1:
+                        prefetch_portions(lists, x, i + 1)
                     best = Heap(best_distances[q], best_ids[q], surrogates[q])
                     limit = loosened(best.surrogates[0]) if sizes[q] == width else np.inf
                     a = first_term(metric, x, i, share)

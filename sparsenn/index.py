@@ -1,5 +1,6 @@
 """The index: fit once, ask often."""
 
+import dataclasses
 import math
 import threading
 from collections.abc import Mapping
@@ -22,6 +23,7 @@ METHODS = ("auto", "exact", "graph")
 SEEDS = ("auto", "heads", "forest", "random")
 WAYS = {
     "postings": "a term at a time over inverted lists",
+    "patterns": "by patterns of the commonest columns, and inverted lists of the others",
     "products": "blocks of inner products",
     "blocks": "blocks of whole rows",
 }
@@ -155,27 +157,32 @@ class Index:
             raise ValueError("X has no rows: an index needs at least one")
         engine = ExactEngine(space, rows)
         given = _read_graph(self.init_graph, len(rows))
-        settings = Settings(
-            self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
-        )
-        k = check_k(self.n_neighbors, "n_neighbors")
-        plan = make_plan(engine, k, self.method, settings, given is not None)
-        graph = self._build(engine, plan, given) if plan.method == "graph" else None
+        plan, graph = self._planned(engine, given)
         self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
         return self
 
-    def _build(self, engine: ExactEngine, plan: Plan, given: npt.NDArray[np.int32] | None) -> Neighbors:
-        """Make the graph by the plan."""
-        stages = _Bars() if self.verbose else silent
-        return build_graph(
+    def _planned(self, engine: ExactEngine, given: npt.NDArray[np.int32] | None) -> tuple[Plan, Neighbors | None]:
+        """Make a plan for `n_neighbors`, and the graph if it wants one."""
+        k = check_k(self.n_neighbors, "n_neighbors")
+        settings = Settings(
+            self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
+        )
+        plan = make_plan(engine, k, self.method, settings, given is not None)
+        if plan.method == "exact":
+            return plan, None
+        graph = build_graph(
             engine,
-            check_k(self.n_neighbors, "n_neighbors"),
+            k,
             plan,
             seed=np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0],
             given=given,
             n_jobs=self.n_jobs,
-            stages=stages,
+            stages=_Bars() if self.verbose else silent,
         )
+        if graph is None:
+            reason = "descent found too few of the nearest, and exact search is cheaper than more of it"
+            plan = dataclasses.replace(plan, method="exact", seeds="none", reason=reason)
+        return plan, graph
 
     def _fitted(self) -> ExactEngine:
         if self._engine is None:
@@ -259,15 +266,15 @@ class Index:
     @property
     def neighbor_graph(self) -> Neighbors:
         """The `n_neighbors` nearest rows of each row, itself left out."""
-        engine, plan = self._fitted(), self.plan_
+        engine, graph = self._fitted(), self._graph
         k = check_k(self.n_neighbors, "n_neighbors")
-        if self._graph is None or self._graph.indices.shape[1] != k:
-            if plan.method == "graph":
-                self._graph = self._build(engine, plan, self._given)
-            else:
-                tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
-                self._graph = engine.nearest(None, k, self.n_jobs, tick)
-        return self._graph
+        if graph is not None and graph.indices.shape[1] != k:  # another number of neighbours since
+            self._plan, graph = self._planned(engine, self._given)
+        if graph is None:
+            tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
+            graph = engine.nearest(None, k, self.n_jobs, tick)
+        self._graph = graph
+        return graph
 
     @property
     def plan_(self) -> Plan:
@@ -361,7 +368,8 @@ class Index:
         if self._engine is None:
             return f"Index(metric={name}, method={self.method!r}, not fitted)"
         engine, plan = self._engine, self.plan_
-        how = WAYS[engine.way] if plan.method == "exact" else f"{plan.seeds}, then NN-descent"
+        way = "patterns" if engine.patterns is not None else engine.way
+        how = WAYS[way] if plan.method == "exact" else f"{plan.seeds}, then NN-descent"
         rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
         return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
 

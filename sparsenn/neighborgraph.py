@@ -9,7 +9,6 @@ import numpy.typing as npt
 
 from sparsenn.compact import code_for, compacted
 from sparsenn.descent import (
-    SAMPLE,
     descend,
     empty_graph,
     measure_drawn,
@@ -28,7 +27,7 @@ from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
-WIDER = 1.5  # times as many candidates where recall is not what is aimed at
+COMPACT_LOSS = 0.01  # of recall, for which compact rows are given up
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -49,15 +48,19 @@ def build_graph(
     given: npt.NDArray[np.int32] | None,
     n_jobs: int | None,
     stages: Stages = silent,
-) -> Neighbors:
-    """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads."""
+) -> Neighbors | None:
+    """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
+
+    None where the plan may give up, and exact search is cheaper than what would still have to be done.
+    """
     n = engine.n_rows
     if n > MOST_ROWS:
         raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
     asked, k = k, min(k, max(n - 1, 1))
     work = _Work(engine, k, plan, seed, n_jobs, stages)
     work.begin(given)
-    work.improve()
+    if not work.improve():
+        return None
     found = work.result()
     del work  # its graph and rows are as large as the result
     _fill(engine, found, n_jobs)
@@ -79,7 +82,9 @@ class _Work:
         self.metric, self.z = compacted(engine.space, self.exact, self.y, self.code)
         n = engine.n_rows
         self.order = np.arange(n)
-        self.graph = empty_graph(n, min(max(k + EXTRA, LEAST), max(n - 1, 1)))
+        # after heads the one round looks at fewer than k neighbours, and no row is compact
+        edges = max(k, plan.max_candidates) if plan.seeds == "heads" else max(k + EXTRA, LEAST, plan.max_candidates)
+        self.graph = empty_graph(n, min(edges, max(n - 1, 1)))
 
     @property
     def rows(self) -> tuple[Any, Any, Any, int]:
@@ -159,20 +164,41 @@ class _Work:
 
             self.over(f"leaves of tree {t + 1}", leaves, len(tree.ends), 8)
 
-    def improve(self) -> None:
-        """Descend; with more candidates, where recall on some rows is not what the plan aims at."""
-        plan, width = self.plan, self.plan.max_candidates
-        most = min(plan.widest, self.engine.n_rows - 1)
+    def improve(self) -> bool:
+        """Descend; with more candidates, where recall on some rows is not what the plan aims at.
+
+        Returns False where the plan would rather have exact search.
+        """
+        plan, width, wider = self.plan, self.plan.max_candidates, list(self.plan.wider)
         while True:
             descend(*self.rows, self.graph, width=width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over)
-            if not plan.aim or width >= most:
-                return
-            recall = sampled_recall(*self.rows, self.graph, self.k, self.seed, self.over)
-            log.info("%d candidates: recall %.3f of %d rows", width, recall, SAMPLE)
-            if recall >= plan.aim:
-                return
-            width = min(int(WIDER * width), most)
-            self.graph = widened(self.graph, width)
+            compact = self.metric is not self.exact
+            if not (wider or compact):
+                return True
+            recall = self._recall(self.exact, self.y)
+            log.info("%d candidates: recall %.3f of some rows", width, recall)
+            if compact and recall < plan.aim and recall < self._recall(self.metric, self.z) - COMPACT_LOSS:
+                log.info("compact rows do not tell the nearest apart: whole rows from here on")
+                self._measure_whole()
+            elif recall >= plan.aim or not wider:
+                return True
+            else:
+                width, seconds = wider.pop(0)
+                if plan.gives_up and seconds > plan.exact_seconds:
+                    log.info("exact search is cheaper than %d candidates", width)
+                    return False
+                self.graph = widened(self.graph, min(width, self.engine.n_rows - 1))
+
+    def _recall(self, metric: Any, z: Any) -> float:
+        space = self.engine.space
+        return sampled_recall(metric, self.y, z, space.n_features, self.graph, self.k, self.seed, self.over)
+
+    def _measure_whole(self) -> None:
+        """Measure all edges again, on whole rows."""
+        self.metric, self.z = self.exact, self.y
+        ids = self.graph.ids
+        self.graph = graph = empty_graph(*ids.shape)
+        self.over("whole rows", lambda a, b: measure_given(*self.rows, ids, a, b, graph))
 
     def result(self) -> Neighbors:
         """Return the nearest, at the distances of exact search."""

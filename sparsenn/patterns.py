@@ -69,10 +69,10 @@ def group_rows(
     for w in WIDTHS:
         n_groups = len(np.unique(_keys(masks, w) * np.uint64(0x9E3779B97F4A7C15) + sizes.astype(np.uint64)))
         cost = COUNT_POSTING * squares[w:].sum() + (FINISH_GROUP * n_groups + NEED_OF_SIZE * n_sizes) * n
-        if cost < best and n_groups <= LARGEST:
+        if n_groups > LARGEST or (FINISH_GROUP * n_groups + NEED_OF_SIZE * n_sizes) * n >= best:
+            break  # nor would more columns do: groups only become more
+        if cost < best:
             best, width = cost, w
-        elif width and cost > 1.5 * best:
-            break
     if width == 0:
         return None
     masks = _keys(masks, width)
@@ -89,7 +89,7 @@ def group_rows(
         kinds,
         masks[order[starts]],
         stats,
-        which.astype(np.uint16),
+        which.ravel().astype(np.uint16),
         np.append(starts, n),
         order.astype(np.uint32),
         np.ascontiguousarray(sizes),
@@ -200,7 +200,7 @@ def count_needed(metric, x, i, patterns, mask, limit, ws, needed, low, high):
             left *= 0.5
     for g in range(np.uint64(patterns.groups.shape[0])):
         own = np.int64(popcount(mask & patterns.groups[g]))
-        needed[g] = max(np.int64(low[np.uint64(patterns.which[g])]) - own, 1)
+        needed[g] = min(max(np.int64(low[np.uint64(patterns.which[g])]) - own, 1), LARGEST + 1)  # or it would wrap
 
 
 @kernel

@@ -26,9 +26,10 @@ LONG_ROW = 32  # values a row from which the commonest terms may be left out
 LONG_SHARE = 0.9  # of a long row's bound that is kept
 TREES, LEAF_SIZE, ROUNDS = 4, 60, 6
 WIDTH, WIDTH_AFTER_HEADS = 16, 10
-AIM, WIDEST = 0.95, 48  # where neighbours of neighbours tell little, more of them are looked at
+AIM, WIDER = 0.95, (1.5, 2.25, 3.0)  # where neighbours of neighbours tell little, so many times as many are looked at
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
-PAIRS_FROM_FOREST, PAIRS_AFTER_HEADS = 0.9, 0.25
+# Sparse rows have neighbours that tell less of each other, and more candidates are looked at in the end.
+PAIRS_FROM_FOREST, PAIRS_FROM_FOREST_SPARSE, PAIRS_AFTER_HEADS = 0.9, 2.5, 0.25
 SOON = 1.0  # seconds of exact search for which no graph is made
 WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
 
@@ -60,8 +61,11 @@ class Plan:
     head, share, head_width, n_trees, leaf_size, max_candidates, n_iters, delta
         Settings of the graph.
     aim : float
-        Recall on some rows below which the graph is made with more candidates, up to `widest`; 0 where
-        the user chose how many.
+        Recall on some rows below which the graph is made with more candidates.
+    wider : tuple of (int, float)
+        How many they would be then, and the predicted seconds; empty where the user chose how many.
+    gives_up : bool
+        Whether exact search takes over where more candidates would take longer.
     """
 
     method: str
@@ -78,7 +82,8 @@ class Plan:
     n_iters: int
     delta: float
     aim: float
-    widest: int
+    wider: tuple[tuple[int, float], ...]
+    gives_up: bool
 
 
 def pair_cost(engine: ExactEngine) -> float:
@@ -121,7 +126,8 @@ def heads_cost(engine: ExactEngine, head: int, width: int, rounds: int, max_cand
 def forest_cost(engine: ExactEngine, n_trees: int, leaf_size: int, max_candidates: int) -> float:
     """Nanoseconds of a graph from a forest."""
     levels = max(math.log2(max(engine.n_rows, 2) / leaf_size), 1.0) + 1.0
-    pairs = n_trees * (2 * levels + leaf_size / 4) + PAIRS_FROM_FOREST * (2 * max_candidates) ** 2
+    share = PAIRS_FROM_FOREST_SPARSE if engine.space.container == "csr" else PAIRS_FROM_FOREST
+    pairs = n_trees * (2 * levels + leaf_size / 4) + share * (2 * max_candidates) ** 2
     return engine.n_rows * pairs * pair_cost(engine)
 
 
@@ -152,12 +158,15 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         graph = heads_cost(engine, head, head_width, rounds, width, share) * 1e-9
     else:
         graph = forest_cost(engine, trees if seeds == "forest" else 0, leaf, width) * 1e-9
+    left_open = settings.max_candidates is None and settings.n_iters is None and not after_heads
+    wider = [int(times * width) for times in WIDER] if left_open else []
+    gives_up = method == "auto" and not given
     if method == "auto" and given:
         method, reason = "graph", "init_graph was given"
     elif method == "auto":
         sets = engine.space.bound.metric.presence and engine.way == "postings"
         if sets:
-            method, reason = "exact", "sets have no graph that is as right and faster"
+            method, reason = "exact", "sets are searched exactly: their graphs were slower or less right"
         elif exact < SOON:
             method, reason = "exact", "exact search takes less than a second"
         elif graph < WORTH * exact:
@@ -180,6 +189,7 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         width,
         rounds,
         settings.delta,
-        0.0 if after_heads or settings.max_candidates is not None or settings.n_iters is not None else AIM,
-        max(WIDEST, width),
+        AIM,
+        tuple((w, forest_cost(engine, 0, leaf, w) * 1e-9) for w in wider if w < engine.n_rows),
+        gives_up,
     )

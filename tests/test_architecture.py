@@ -76,7 +76,22 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
 
 
 @pytest.mark.parametrize(
-    "module", ["traversal", "distance", "heap", "parallel", "postings", "termwise", "patterns", "blockwise"]
+    "module",
+    [
+        "traversal",
+        "distance",
+        "heap",
+        "parallel",
+        "postings",
+        "termwise",
+        "patterns",
+        "blockwise",
+        "compact",
+        "descent",
+        "heads",
+        "forest",
+        "neighborgraph",
+    ],
 )
 def test_the_core_knows_no_metrics_name(module):
     import sparsenn.metrics

@@ -122,7 +122,7 @@ HALF_A_FILE = gzip.compress(b"body\n" + b"one two\n" * 99, mtime=0)[:-9]
         ("t.txt.gz", b"not zipped", [], "t.txt.gz is not a whole gzip file"),
         (
             "t.csv.gz",
-            gzip.compress(b"body\n" + b"one two\n" * 99, mtime=0)[:-9],
+            HALF_A_FILE,
             [],
             "t.csv.gz is not a whole gzip file",
         ),

@@ -7,7 +7,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import compact, descent, distance, forest, heads
+from sparsenn import compact, descent, distance, forest, heads, planning
 from sparsenn._random import mixed
 from sparsenn.exact import ExactEngine, fit_space
 from sparsenn.parallel import map_blocks
@@ -137,7 +137,7 @@ def test_whole_heads_give_the_exact_graph(window, monkeypatch):
     np.testing.assert_allclose(graph.distances[near < 1], near[near < 1], atol=1e-6)
 
 
-def test_windows_of_heads_change_no_graph(monkeypatch):
+def test_graphs_by_windows_of_heads_are_as_right(monkeypatch):
     rows = zipf_rows(3000, 800, 6, 1)
     exact = sn.Index("cosine", n_neighbors=10, method="exact").fit(rows).neighbor_graph
     one = sn.Index("cosine", n_neighbors=10, method="graph").fit(rows).neighbor_graph
@@ -145,6 +145,7 @@ def test_windows_of_heads_change_no_graph(monkeypatch):
     several = sn.Index("cosine", n_neighbors=10, method="graph", n_jobs=2).fit(rows).neighbor_graph
     again = sn.Index("cosine", n_neighbors=10, method="graph", n_jobs=1).fit(rows).neighbor_graph
     np.testing.assert_array_equal(several.indices, again.indices)
+    np.testing.assert_allclose(several.distances, again.distances)
     assert recall(one, exact) > 0.99
     assert recall(several, exact) > 0.99
 
@@ -175,6 +176,64 @@ def test_compact_rows_measure_nearly_as_whole_ones(kind, metric):
     exact = sn.Index(metric, n_neighbors=5, method="exact").fit(rows).neighbor_graph
     graph = sn.Index(metric, n_neighbors=5, method="graph").fit(rows).neighbor_graph
     assert recall(graph, exact) > 0.97
+
+
+def two_scales(rng):
+    return np.c_[rng.integers(0, 10, 3000) * 1e5, rng.uniform(0, 1, (3000, 3))]
+
+
+def near_copies(noise, outlier=0.0):
+    def rows(rng):
+        X = rng.normal(size=(20, 12))[rng.integers(0, 20, 3000)] + noise * rng.normal(size=(3000, 12))
+        X[7, 0] += outlier
+        return X
+
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("metric", "make"),
+    [
+        ("euclidean", two_scales),
+        ("euclidean", near_copies(1e-5)),
+        ("cosine", near_copies(1e-4)),
+        ("cosine", near_copies(1e-4, 3000.0)),
+        ("correlation", near_copies(1e-4, 3000.0)),
+    ],
+)
+def test_distances_that_compact_rows_cannot_tell_apart(metric, make):
+    rows = make(np.random.default_rng(3)).astype(np.float32)
+    exact = sn.Index(metric, method="exact").fit(rows).neighbor_graph
+    for options in ({}, {"max_candidates": 16}, {"seeds": "random"}):
+        graph = sn.Index(metric, method="graph", **options).fit(rows).neighbor_graph
+        assert np.mean(graph.distances <= exact.distances[:, -1:] * (1 + 1e-5) + 1e-12) > 0.9, options
+
+
+def test_whole_rows_take_over_where_a_sample_shows_the_loss(monkeypatch, caplog):
+    monkeypatch.setattr(compact, "_agree", lambda *rows: True)
+    rows = near_copies(1e-5)(np.random.default_rng(3)).astype(np.float32)
+    with caplog.at_level("INFO", logger="sparsenn"):
+        index = sn.Index("euclidean", method="graph").fit(rows)
+    assert "whole rows from here on" in caplog.text
+    assert index.estimate_recall(300).recall > 0.9
+
+
+def test_auto_gives_up_where_more_candidates_are_dearer_than_exact_search(monkeypatch):
+    rows = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
+    monkeypatch.setattr(planning, "SOON", 0.0)
+    monkeypatch.setattr(planning, "WORTH", np.inf)
+    index = sn.Index("euclidean").fit(rows)
+    assert index.plan_.method == "exact"
+    assert "descent found too few" in index.plan_.reason
+    exact = sn.Index("euclidean", method="exact").fit(rows).neighbor_graph
+    np.testing.assert_array_equal(index.neighbor_graph.indices, exact.indices)
+
+
+def test_all_candidates_asked_for_are_looked_at():
+    rows = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
+    exact = sn.Index("euclidean", method="exact").fit(rows).neighbor_graph
+    some, more = (sn.Index("euclidean", method="graph", max_candidates=w).fit(rows).neighbor_graph for w in (20, 48))
+    assert recall(some, exact) < 0.99 < recall(more, exact)
 
 
 def test_rows_stay_whole_where_float32_would_overflow():
@@ -416,6 +475,10 @@ def test_long_rows_leave_out_common_terms_and_another_k_is_made_anew():
     assert index.estimate_recall(300).recall > 0.9
     index.n_neighbors = 4
     assert index.neighbor_graph.indices.shape == (2500, 4)
+    index.n_neighbors = 100
+    assert index.plan_.head_width == 80
+    assert index.estimate_recall(100).recall > 0.9
+    assert index.plan_.head_width == 210
     bits = np.packbits(clusters(900, 64) > 0, axis=1)
     graph = sn.Index("bit_hamming", n_neighbors=10, method="graph").fit(bits)
     assert graph.estimate_recall(300).recall > 0.9
