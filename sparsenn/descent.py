@@ -19,11 +19,11 @@ import numpy.typing as npt
 from sparsenn._jit import entry, kernel
 from sparsenn._random import draw
 from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, scatter, unscatter
-from sparsenn.heap import make_heap, push
+from sparsenn.heap import Heap, make_heap, push
 from sparsenn.results import Neighbors
 from sparsenn.termwise import loosened, make_workspace, store_sorted
 
-SAMPLE = 60  # rows by which a graph is judged
+SAMPLE, TILE = 50, 128  # rows by which a graph is judged, and of how many others they are measured against at once
 log = logging.getLogger("sparsenn")
 # Rows by rows: ids (int32, -1: none), surrogates (float64, nearest first), whether an entry came in the last round.
 Graph = namedtuple("Graph", "ids distances fresh")
@@ -234,24 +234,32 @@ def _settle(metric, y, n_features, ids, order, start, stop, indices, distances):
 
 
 @entry
-def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k):
-    """How many edges of some rows, up to `k` of each, are as near as the k-th nearest of all rows."""
-    n = graph.ids.shape[0]
+def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k, distances, ids):
+    """How many edges of some rows, up to `k` of each, are as near as the k-th nearest of all rows.
+
+    Tile by tile of all rows, so that each is fetched once for all of those rows. `distances` and `ids`: room for `k`
+    of each.
+    """
+    n, many = graph.ids.shape[0], stop - start
     ws = make_workspace(0, n_features)
-    heap = make_heap(k)
-    hits = 0
-    for at in range(start, stop):
-        i = rows[at]
-        scatter(y, i, ws.w)
-        size = 0
-        for begin in range(0, n, BLOCK):
-            m = min(BLOCK, n - begin)
+    surrogates, sizes = np.empty((many, k), np.float64), np.zeros(many, np.int64)
+    for begin in range(0, n, TILE):
+        m = min(TILE, n - begin)
+        for q in range(many):
+            i = rows[start + q]
+            heap = Heap(distances[q], ids[q], surrogates[q])
+            scatter(y, i, ws.w)
             for r in range(m):
                 ws.rows[r] = begin + r
             evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
             for r in range(m):
-                if begin + r != i and (size < k or ws.out[r] <= heap.surrogates[0]):
-                    size = push(heap, size, np.float32(ws.out[r]), begin + r, ws.out[r])
+                if begin + r != i and (sizes[q] < k or ws.out[r] <= heap.surrogates[0]):
+                    sizes[q] = push(heap, sizes[q], np.float32(ws.out[r]), begin + r, ws.out[r])
+            unscatter(y, i, ws.w)
+    hits = 0
+    for q in range(many):
+        i = rows[start + q]
+        scatter(y, i, ws.w)
         own = 0
         for begin in range(0, graph.ids.shape[1], BLOCK):
             m = 0
@@ -261,7 +269,7 @@ def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k):
                     m += 1
             evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
             for r in range(m):
-                own += ws.out[r] <= loosened(heap.surrogates[0])
+                own += ws.out[r] <= loosened(surrogates[q, 0])
         hits += min(own, k)
         unscatter(y, i, ws.w)
     return hits
@@ -278,9 +286,10 @@ def sampled_recall(
     rows = np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False)
 
     def count(first: int, last: int) -> Any:
-        return _count_hits(metric, y, z, n_features, graph, rows, first, last, k)
+        room = np.empty((last - first, k), np.float32), np.empty((last - first, k), np.int64)
+        return _count_hits(metric, y, z, n_features, graph, rows, first, last, k, *room)
 
-    return sum(over_rows("sample", count, len(rows), 1)) / (k * len(rows))
+    return sum(over_rows("sample", count, len(rows), -(-len(rows) // 2))) / (k * len(rows))
 
 
 def widened(graph: Graph, k: int) -> Graph:

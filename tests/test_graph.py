@@ -219,7 +219,7 @@ def test_whole_rows_take_over_where_a_sample_shows_the_loss(monkeypatch, caplog)
 
 
 def test_auto_gives_up_where_more_candidates_are_dearer_than_exact_search(monkeypatch):
-    rows = np.random.default_rng(0).normal(size=(3000, 40)).astype(np.float32)
+    rows = np.random.default_rng(0).normal(size=(4000, 120)).astype(np.float32)
     monkeypatch.setattr(planning, "SOON", 0.0)
     monkeypatch.setattr(planning, "WORTH", np.inf)
     index = sn.Index("euclidean").fit(rows)
