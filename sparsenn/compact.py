@@ -1,24 +1,62 @@
-"""Dense rows kept small, for work that measures rows all over memory.
+"""Rows kept small, for work that measures rows all over memory.
 
-A row out of cache costs what its bytes cost to fetch. Values become whole numbers of one or two bytes on an
-even grid, and their sums are taken in float32: near enough to tell which rows are worth measuring
-again as they are.
+A row out of cache costs what its bytes cost to fetch. Graphs are made with small forms of the rows, near enough to tell
+which rows are worth measuring again as they are:
+
+* sparse rows: column and value packed into one 32-bit word (half the bytes);
+* dense rows under a metric of inner products: a *sketch*, signed bytes along the rows' principal axes;
+* other dense rows: whole numbers of one or two bytes on an even grid, summed in float32.
+
+Whether a form of dense rows will do is measured on a sample of rows against exact search.
 """
 
-from typing import NamedTuple
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsenn import traversal
 from sparsenn._jit import entry
-from sparsenn.distance import Compiled, Space, Store, evaluate
-from sparsenn.termwise import make_workspace
+from sparsenn.blockwise import nearest_blockwise
+from sparsenn.distance import Compiled, Space, Store, take
+from sparsenn.exact import ExactEngine, one_blas_thread
+from sparsenn.parallel import map_blocks
+from sparsenn.rerank import nearest_listed
 
-RUNS, RUN = 8, 8  # rows measured both ways before compact ones are trusted: runs of them, and how long
-CLOSE = 0.02  # part of a distance, and of the row's nearest, that it may be wrong by
-SAMPLE = 2**16  # values looked at before all are
+SAMPLE = 50  # rows by which forms, and graphs, are judged
+CLEAR = 0.995  # of the nearest of those rows, that must be among the nearest by a form
+SPARE, MOST = 5, 2.5  # edges beyond those, and how many times as many edges as asked for a form may need
 FINE = 2.0**-9  # a step of the grid, as a share of the values' spread, up to which two bytes are enough
+FINE_WORD = 2.0**-6  # the same for packed values, as a share of their median
+FEWEST_BITS, WORD = 6, 32  # of a packed value; a word
+PARTS = 64  # sketches have a multiple of so many bytes: a cache line
+KEPT = 0.9  # of the rows' variance that a sketch must keep
+REACH = 4.0  # standard deviations that a byte spans
+SURVEYED, BLOCK_ROWS = 2**16, 4096  # values looked at before all are; rows projected at once
+WORTH_FORM = 2**20  # values of all rows together from which dense ones are made small
+
+
+@dataclass(frozen=True)
+class Form:
+    """Rows as a graph measures them: rows of `x`, one at a time, against rows of `z` under `metric`.
+
+    `shrink` makes `z` of `x`; None where they are the same. `edges`: how many of the nearest by this form hold the
+    truly nearest.
+    """
+
+    name: str
+    metric: Compiled
+    x: Store
+    z: Store
+    shrink: Callable[[Store], Store] | None = None
+    edges: int = 0
+
+    def reordered(self, order: npt.NDArray[np.int64]) -> "Form":
+        """Return the form with its rows in another order."""
+        x = take(self.x, order)
+        return replace(self, x=x, z=self.shrink(x) if self.shrink else x)
 
 
 @entry
@@ -38,6 +76,14 @@ def _encode(values, low, scale, codes):
         codes[t] = np.uint16((values[t] - low) / scale + np.float32(0.5))
 
 
+@entry
+def _pack(indices, values, shift, low, step, words):
+    """Write a column and the number of a value's step into each word."""
+    for t in range(values.shape[0]):
+        code = np.uint32((values[t] - low) / step + np.float32(0.5))
+        words[t] = (np.uint32(indices[t]) << shift) | code
+
+
 class Code(NamedTuple):
     """How values are kept: the type of a code, the grid's step, and its least value."""
 
@@ -47,7 +93,7 @@ class Code(NamedTuple):
 
 
 def code_for(values: npt.NDArray[np.float32]) -> Code:
-    """Choose how values are kept.
+    """Choose how values of dense rows are kept.
 
     One byte or two where that loses nothing, as of images, counts and ratings; two where the grid is
     fine beside the spread of the values; otherwise the values as they are.
@@ -58,7 +104,7 @@ def code_for(values: npt.NDArray[np.float32]) -> Code:
     if whole and high - low <= 65535:
         return Code("uint8" if high - low <= 255 else "uint16", 1.0, float(low))
     step = (float(high) - float(low)) / 65535
-    some = values[np.linspace(0, values.size - 1, min(SAMPLE, values.size)).astype(np.int64)]
+    some = values[np.linspace(0, values.size - 1, min(SURVEYED, values.size)).astype(np.int64)]
     tenth, last = np.quantile(some, [0.1, 0.9])
     spread = float(last) - float(tenth)  # not the deviation, which a few large values would make
     if 0 < step <= FINE * spread:
@@ -66,56 +112,184 @@ def code_for(values: npt.NDArray[np.float32]) -> Code:
     return Code("float32", 1.0, 0.0)
 
 
-def compacted(space: Space, metric: Compiled, store: Store, code: Code | None = None) -> tuple[Compiled, Store]:
-    """Metric and rows for measuring full rows against compact ones; as they are where that would not do."""
+def whole_rows(metric: Compiled, store: Store) -> Form:
+    """Rows as they are."""
+    return Form("whole rows", metric, store, store)
+
+
+def packed(space: Space, metric: Compiled, store: Store) -> Form:
+    """Sparse rows as words of a column and a value; as they are where a word is too small for both."""
+    form = whole_rows(metric, store)
+    step = traversal.shared_step(space.bound.metric)
+    bits = WORD - max(int(space.n_features - 1).bit_length(), 1)
+    if step is None or bits < 1 or not store.data.size:
+        return form
+    low, high, whole = (float(v) for v in _survey(store.data))
+    largest = 2.0**bits - 1
+    if whole and high - low <= largest:  # of whole numbers nothing is lost
+        width = 1.0
+    else:
+        low = min(low, 0.0)  # small values stay apart from 0
+        width = (high - low) / largest
+        some = store.data[np.linspace(0, store.data.size - 1, min(SURVEYED, store.data.size)).astype(np.int64)]
+        if bits < FEWEST_BITS or not np.isfinite(width) or width > FINE_WORD * float(np.median(np.abs(some))):
+            return form
+    params = np.append(metric.params, [32.0 - (32 - bits), largest, width, low])
+
+    def shrink(x: Store) -> Store:
+        words = np.empty(x.data.size, np.uint32)
+        _pack(x.indices, x.data, np.uint32(bits), np.float32(low), np.float32(width), words)
+        return x._replace(indices=words.view(np.int32), data=words.view(np.float32))
+
+    small = metric._replace(measure=traversal.gather(step, packed=True), refine=0, params=params)
+    return Form("packed words", small, store, shrink(store), shrink)
+
+
+def coded(space: Space, metric: Compiled, store: Store, code: Code | None = None) -> Form:
+    """Dense rows measured as whole numbers of one or two bytes, or as they are, in float32."""
     term = space.dense_term
     if term is None:
-        return metric, store
+        return whole_rows(metric, store)
     kind, step, low = code or code_for(store.data)
-    compact = store.data
-    if kind != "float32":
-        codes = np.empty(-(-store.data.size // 4) * 4, kind)
-        _encode(store.data, np.float32(low), np.float32(step), codes)
-        compact = codes.view(np.float32)  # compiled code sees one type of rows; the metric's loop knows better
+
+    def shrink(x: Store) -> Store:
+        if kind == "float32":
+            return x
+        codes = np.empty(-(-x.data.size // 4) * 4, kind)
+        _encode(x.data, np.float32(low), np.float32(step), codes)
+        return x._replace(data=codes.view(np.float32))  # compiled code sees one type of rows; the loop knows better
+
     params = np.append(metric.params, [step, low])
     small = metric._replace(measure=traversal.sweep(term, kind), refine=0, params=params)
-    kept = store._replace(data=compact)
-    return (small, kept) if _agree(metric, store, small, kept) else (metric, store)
+    return Form(f"values as {kind}", small, store, shrink(store), None if kind == "float32" else shrink)
 
 
-@entry
-def _measure_few(metric, y, z, rows, out):
-    """Surrogates of some rows among each other."""
-    ws = make_workspace(0, 0)
-    m = np.int64(rows.shape[0])
-    for at in range(m):
-        for r in range(m):
-            ws.rows[r] = rows[r]
-        evaluate(metric, y, np.int64(rows[at]), ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
-        for r in range(m):
-            out[at, r] = ws.out[r]
+def sketched(space: Space, metric: Compiled, store: Store, seed: np.uint64, n_jobs: int | None) -> Iterator[Form]:
+    """Dense rows as signed bytes along their principal axes, turned at random within these: coarser ones first.
 
-
-def _agree(metric: Compiled, store: Store, small: Compiled, kept: Store) -> bool:
-    """Whether distances of some rows are nearly the same either way: far ones, and those of rows that stand together.
-
-    Rows that stand together (in a leaf, once a forest has put them in order) are near, and what the grid or float32
-    loses shows in them first.
+    Inner products keep what the axes hold. Turning (as in ITQ, Gong and Lazebnik 2011) makes all bytes matter alike.
     """
-    n = len(store.indptr) - 1
-    begins = np.linspace(0, max(n - RUN, 0), RUNS).astype(np.int64)
-    rows = np.unique(begins[:, None] + np.arange(RUN)) if n else np.zeros(0, np.int64)
-    rows = rows[rows < n]
-    m = len(rows)
-    true, near = np.empty((m, m)), np.empty((m, m))
-    _measure_few(metric, store, store, rows.astype(np.uint32), true)
-    _measure_few(small, store, kept, rows.astype(np.uint32), near)
-    if not (np.isfinite(true).all() and np.isfinite(near).all()):
-        return False
-    apart = np.where(true > 0.0, true, np.inf) if m else true
-    np.fill_diagonal(apart, np.inf)
-    nearest = apart.min(axis=1, initial=np.inf)
-    room = np.where(np.isfinite(nearest), nearest, 0.0)[:, None] + np.abs(true)
-    wrong = np.abs(near - true) > CLOSE * room
-    np.fill_diagonal(wrong, False)
-    return not wrong.any()
+    n, m = len(store.indptr) - 1, len(store.indices)
+    matrix = store.data.reshape(n, m)
+    rng = np.random.default_rng(int(seed))
+    some = matrix[np.sort(rng.choice(n, min(n, 2 * min(m, 1024)), replace=False))]
+    record = space.bound.metric
+    centred = len(record.statistics) < 2  # there is room for one more
+    mean = some.mean(axis=0, dtype=np.float64) if centred else np.zeros(m)
+    some = some - mean.astype(np.float32)
+    total = float((some * some).sum(dtype=np.float64))
+    width = PARTS if m <= PARTS else 2 * PARTS  # rows that fewer bytes could tell apart are rare
+    while total > 0 and width <= -(-m // PARTS) * PARTS:
+        axes = _axes(some, min(width, m), rng)
+        kept = float(((some @ axes) ** 2).sum()) / total
+        if kept >= KEPT:
+            yield _sketch(record, metric, store, mean, axes, width, centred, n_jobs)
+        width *= 2 if 2 * width <= m else max(-(-m // PARTS) * PARTS, 2 * width) // width
+
+
+def _axes(some: npt.NDArray[np.float32], width: int, rng: np.random.Generator) -> npt.NDArray[np.float32]:
+    """Principal axes by subspace iteration (Halko, Martinsson and Tropp 2011, algorithm 4.4), turned at random."""
+    m = some.shape[1]
+    turn = np.linalg.qr(rng.normal(size=(width, width)).astype(np.float32))[0]
+    if width == m:
+        return turn
+    axes = np.linalg.qr(rng.normal(size=(m, width)).astype(np.float32))[0]
+    for _ in range(2):
+        axes = np.linalg.qr(some.T @ (some @ axes))[0]
+    return np.ascontiguousarray(axes @ turn)
+
+
+def _sketch(
+    record: Any,
+    metric: Compiled,
+    store: Store,
+    mean: npt.NDArray[np.float64],
+    axes: npt.NDArray[np.float32],
+    width: int,
+    centred: bool,
+    n_jobs: int | None,
+) -> Form:
+    """Project all rows and round them to bytes."""
+    n, m = len(store.indptr) - 1, len(store.indices)
+    matrix, shift = store.data.reshape(n, m), (mean @ axes).astype(np.float32)
+    first = matrix[:BLOCK_ROWS] @ axes - shift
+    step = max(REACH * float(first.std()) / 127, 1e-30)
+    codes = np.zeros((n, width), np.int8)
+    offsets = np.zeros(n)
+
+    def project(begin: int, end: int) -> None:
+        for a in range(begin, end, BLOCK_ROWS):
+            part = matrix[a : min(a + BLOCK_ROWS, end)]
+            turned = part @ axes
+            turned -= shift
+            turned *= np.float32(1 / step)
+            np.clip(np.rint(turned, out=turned), -127, 127, out=turned)
+            codes[a : a + len(part), : axes.shape[1]] = turned
+            if centred:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
+                offsets[a : a + len(part)] = part @ mean.astype(np.float32) - mean @ mean / 2
+
+    with one_blas_thread:
+        map_blocks(project, n, n_jobs, BLOCK_ROWS)
+    stats = np.stack([store.stats[0], offsets]) if centred else store.stats
+    words = codes.reshape(-1).view(np.float32)
+    x = Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, stats)
+    small = metric._replace(
+        measure=traversal.inner_bytes(width),
+        settle=traversal.finish(record.finish, record.additive, record.factor, scaled=True, centred=centred),
+        refine=0,
+        params=np.append(metric.params, step * step),
+    )
+    return Form(f"sketches of {width} bytes", small, x, x)
+
+
+class Truth(NamedTuple):
+    """Sampled rows, their exact nearest neighbours, and the distance of the last of those."""
+
+    rows: npt.NDArray[np.int64]
+    k: int
+    reach: npt.NDArray[np.float32]
+
+
+def truth_of(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> Truth:
+    """Exact neighbours of some rows."""
+    n = engine.n_rows
+    rows = np.sort(np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False))
+    k = min(k, n - 1)
+    if k < 1:
+        return Truth(rows, 0, np.zeros(len(rows), np.float32))
+    far = engine.nearest_of(rows, k, n_jobs).distances[:, -1]
+    return Truth(rows, k, (far + np.float32(1e-6) * np.abs(far)).astype(np.float32))
+
+
+def recall_of(truth: Truth, distances: npt.NDArray[np.float32]) -> float:
+    """Share of the nearest among rows at these true distances."""
+    if truth.k < 1:
+        return 1.0
+    hits = np.minimum((distances <= truth.reach[:, None]).sum(axis=1), truth.k)
+    return float(hits.mean()) / truth.k
+
+
+def edges_for(form: Form, truth: Truth, exact: Compiled, y: Store, n_features: int, n_jobs: int | None) -> int:
+    """How many of the nearest by a form hold the truly nearest of the sampled rows; 0 where they would be too many."""
+    n, m = len(y.indptr) - 1, len(truth.rows)
+    most = min(int(MOST * truth.k) + SPARE, n - 1)
+    if truth.k < 1:
+        return 1
+    own = take(form.x, truth.rows)
+    ids, near = np.empty((m, most + 1), np.int64), np.empty((m, most + 1), np.float32)
+
+    def search(a: int, b: int) -> None:
+        nearest_blockwise(form.metric, own, form.z, n_features, a, b, False, ids, near)
+
+    map_blocks(search, m, n_jobs, -(-m // 2))
+    found = np.empty((m, most + 1), np.float32)
+    all_ = np.arange(max(n, m))
+    for c in range(most + 1):  # one at a time, so that they stay in the form's order
+        room = np.empty((m, 1), np.int64)
+        nearest_listed(
+            exact, y, y, n_features, truth.rows, ids[:, c : c + 1], all_, all_, 0, m, room, found[:, c : c + 1]
+        )
+    found[ids == truth.rows[:, None]] = np.inf
+    hits = np.minimum(np.cumsum(found <= truth.reach[:, None], axis=1), truth.k).mean(axis=0) / truth.k
+    enough = int(np.argmax(hits >= CLEAR))
+    return enough if hits[enough] >= CLEAR else 0

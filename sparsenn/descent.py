@@ -16,45 +16,93 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import entry, kernel
+from sparsenn._jit import bits_of, entry, float_of, kernel, prefetch
 from sparsenn._random import draw
-from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, scatter, unscatter
-from sparsenn.heap import Heap, make_heap, push
-from sparsenn.results import Neighbors
-from sparsenn.termwise import loosened, make_workspace, store_sorted
+from sparsenn.distance import BLOCK, Compiled, Store, evaluate, scatter, unscatter
+from sparsenn.heap import kth_smallest
+from sparsenn.termwise import make_workspace
 
-SAMPLE, TILE = 50, 128  # rows by which a graph is judged, and of how many others they are measured against at once
 log = logging.getLogger("sparsenn")
-# Rows by rows: ids (int32, -1: none), surrogates (float64, nearest first), whether an entry came in the last round.
-Graph = namedtuple("Graph", "ids distances fresh")
+# A row's edges, nearest first, each in one number: the surrogate as float32 in its upper half, made so that numbers
+# order as surrogates do; below it 2·id + whether the edge came in the last round.
+# `scale`: a power of two that brings surrogates within float32's range.
+Graph = namedtuple("Graph", "keys scale")
+EMPTY = np.int64(2**63 - 1)
+LOW = 0x7FFFFFFF
 
 
-def empty_graph(n: int, k: int) -> Graph:
+def empty_graph(n: int, k: int, scale: float = 1.0) -> Graph:
     """Make a graph without edges."""
-    return Graph(np.full((n, k), -1, np.int32), np.full((n, k), np.inf, np.float64), np.zeros((n, k), np.uint8))
+    return Graph(np.full((n, k), EMPTY, np.int64), scale)
+
+
+def edges_of(graph: Graph) -> npt.NDArray[np.int32]:
+    """Ids of each row's edges, -1 for none."""
+    return listed_of(graph.keys) >> 1
+
+
+def listed_of(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
+    """Lower halves of edges: 2·id + fresh, -1 for none."""
+    return (keys & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+
+
+@entry
+def _measure_pairs(metric, y, z, n_features, seed, out):
+    """Surrogates of pairs of rows drawn at random."""
+    n = y.indptr.shape[0] - 1
+    ws = make_workspace(0, n_features)
+    for p in range(out.shape[0]):
+        i = draw(seed, p, 0, n)
+        ws.rows[0] = draw(seed, p, 1, n)
+        scatter(y, i, ws.w)
+        evaluate(metric, y, i, ws.w, z, ws.rows, np.int64(1), ws.shared, ws.block, ws.out)
+        unscatter(y, i, ws.w)
+        out[p] = ws.out[0]
+
+
+def scale_for(metric: Compiled, y: Store, z: Store, n_features: int, seed: np.uint64) -> float:
+    """Power of two that brings usual surrogates near 1."""
+    some = np.zeros(64)
+    _measure_pairs(metric, y, z, n_features, seed, some)
+    some = np.abs(some[np.isfinite(some) & (some != 0)])
+    return float(2.0 ** -np.round(np.log2(np.median(some)))) if some.size else 1.0
 
 
 @kernel
-def insert(graph, i, distance, row):
-    """Take an edge into row `i` if it is near enough and new; returns whether it was."""
-    last = graph.ids.shape[1] - 1
-    d = np.float64(distance)
-    if not (d < graph.distances[i, last] or (d == graph.distances[i, last] and row < graph.ids[i, last])):
+def key_of(surrogate, row):
+    """An edge that is fresh, as a number."""
+    bits = bits_of(np.float32(surrogate))
+    return (np.int64(bits ^ ((bits >> 31) & LOW)) << 32) | np.int64(2 * row + 1)
+
+
+@kernel
+def id_of(key):
+    """Row at the other end of an edge."""
+    return (key >> 1) & 0x7FFFFFFF
+
+
+@kernel
+def reach_of(key):
+    """Surrogate of an edge; infinity for none."""
+    if key == EMPTY:
+        return np.inf
+    bits = np.int32(key >> 32)
+    return np.float64(float_of(np.int32(bits ^ ((bits >> 31) & LOW))))
+
+
+@kernel
+def insert(keys, i, key):
+    """Take an edge that is not there yet into row `i` if it is near enough; returns whether it was.
+
+    Everything farther moves on by one place: without branches, which would be mispredicted (155 -> 26 ns).
+    """
+    k = keys.shape[1]
+    if not key < keys[i, k - 1]:
         return False
-    for c in range(last + 1):
-        if graph.ids[i, c] == row:
-            return False
-    at = last
-    while at > 0 and (
-        d < graph.distances[i, at - 1] or (d == graph.distances[i, at - 1] and row < graph.ids[i, at - 1])
-    ):
-        graph.ids[i, at] = graph.ids[i, at - 1]
-        graph.distances[i, at] = graph.distances[i, at - 1]
-        graph.fresh[i, at] = graph.fresh[i, at - 1]
-        at -= 1
-    graph.ids[i, at] = row
-    graph.distances[i, at] = d
-    graph.fresh[i, at] = 1
+    for c in range(np.uint64(k)):
+        other = keys[i, c]
+        keys[i, c] = min(other, key)
+        key = max(other, key)
     return True
 
 
@@ -62,86 +110,120 @@ def insert(graph, i, distance, row):
 def measure_into(metric, y, z, i, m, ws, graph):
     """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken.
 
-    Rows are `y` as they are, and `z` as `metric` reads the measured ones (the same, or compact).
+    None of them is an edge yet. Rows are `y` as they are, and `z` as `metric` reads the measured ones (the same, or
+    compact).
     """
     evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
     taken = 0
-    worst = graph.distances[i, graph.ids.shape[1] - 1]
+    k = np.int64(graph.keys.shape[1])
     for r in range(m):
-        if ws.out[r] <= worst and insert(graph, i, ws.out[r], np.int64(ws.rows[r])):
+        ws.out[r] *= graph.scale
+    worst = reach_of(graph.keys[i, k - 1])
+    if m > 2 * k and worst == np.inf:  # an empty list need not take rows that soon fall out
+        for r in range(m):
+            ws.spare[r] = ws.out[r]
+        worst = kth_smallest(ws.spare, m, k - 1)
+    for r in range(m):
+        if ws.out[r] <= worst and insert(graph.keys, i, key_of(ws.out[r], np.int64(ws.rows[r]))):
             taken += 1
-            worst = graph.distances[i, graph.ids.shape[1] - 1]
+            worst = min(worst, reach_of(graph.keys[i, k - 1]))
     return taken
 
 
-@entry
-def _list_both_ways(graph, width):
-    """Neighbours of each row and rows that have it as one, the nearest of both, as 2·id + fresh; -1 ends.
+# Of each row the nearest neighbours and rows that have it as one, fresh ones first; where the fresh ones and all end.
+Lists = namedtuple("Lists", "ids ends")
 
-    Entries that are listed are fresh no more.
-    """
-    n, k = graph.ids.shape
-    width = min(width, k)
-    both = np.empty((n, 2 * width), np.int32)
-    counts = np.empty(n, np.int32)
-    for i in range(n):
-        m = 0
-        while m < width and graph.ids[i, m] >= 0:
-            both[i, m] = 2 * graph.ids[i, m] + np.int32(graph.fresh[i, m])
-            m += 1
-        counts[i] = m
-    forward = counts.copy()
-    for c in range(width):  # by rank: the nearest find a place first
+
+@entry
+def _reverse(by_rank):
+    """Rows that have each row as a neighbour, the nearest first: (where each row's begin, 2·id + fresh)."""
+    width, n = by_rank.shape
+    begins = np.zeros(n + 1, np.int64)
+    for c in range(width):
         for i in range(n):
-            if c < forward[i]:
-                row = graph.ids[i, c]
-                mutual = False
-                for z in range(forward[row]):
-                    mutual = mutual or graph.ids[row, z] == i
-                if not mutual and counts[row] < forward[row] + width:
-                    both[row, counts[row]] = 2 * i + np.int32(graph.fresh[i, c])
-                    counts[row] += 1
+            if by_rank[c, i] >= 0:
+                begins[(by_rank[c, i] >> 1) + 1] += 1
     for i in range(n):
-        for c in range(forward[i]):
-            graph.fresh[i, c] = 0
-        if counts[i] < 2 * width:
-            both[i, counts[i]] = -1
-    return both
+        begins[i + 1] += begins[i]
+    place = begins[:-1].copy()
+    back = np.empty(begins[n], np.int32)
+    for c in range(width):
+        for i in range(n):
+            row = by_rank[c, i] >> 1
+            if row >= 0:
+                back[place[row]] = 2 * i + (by_rank[c, i] & 1)
+                place[row] += 1
+    return begins, back
 
 
 @entry
-def _join(metric, y, z, n_features, both, start, stop, graph):
+def _list_both_ways(by_rank, begins, back, start, stop, lists, graph):
+    """Fill the lists of rows [start, stop), as many entries each way as `by_rank` has; what is listed is fresh no more.
+
+    `by_rank`: the first columns of the graph, transposed, as 2·id + fresh.
+    """
+    width = by_rank.shape[0]
+    for i in range(start, stop):
+        ids = lists.ids[i]
+        m = 0
+        while m < width and by_rank[m, i] >= 0:
+            ids[m] = by_rank[m, i]
+            graph.keys[i, m] &= ~np.int64(1)
+            m += 1
+        forward = m
+        for s in range(begins[i], begins[i + 1]):
+            if m == forward + width:
+                break
+            mutual = False
+            for c in range(forward):
+                mutual |= ids[c] >> 1 == back[s] >> 1
+            if not mutual:
+                ids[m] = back[s]
+                m += 1
+        fresh = 0
+        for c in range(m):
+            entry_ = ids[c]
+            if entry_ & 1:
+                ids[c] = ids[fresh]
+                ids[fresh] = entry_
+                fresh += 1
+        for c in range(m):
+            ids[c] >>= 1
+        lists.ends[i, 0], lists.ends[i, 1] = fresh, m
+
+
+@entry
+def _join(metric, y, z, n_features, lists, start, stop, graph):
     """Measure rows [start, stop) against the neighbours of their neighbours; returns (taken, measured)."""
-    n, width = both.shape
     ws = make_workspace(0, n_features)
-    seen = np.full(n, -1, np.int32)
+    seen = np.full(lists.ids.shape[0], -1, np.int32)
     taken = 0
     measured = 0
     for i in range(start, stop):
         seen[i] = i
-        for c in range(graph.ids.shape[1]):
-            if graph.ids[i, c] < 0:
+        for c in range(graph.keys.shape[1]):
+            if graph.keys[i, c] == EMPTY:
                 break
-            seen[graph.ids[i, c]] = i
-        m = 0
+            seen[id_of(graph.keys[i, c])] = i
+        m = np.int64(0)
         scatter(y, i, ws.w)
-        for c in range(width):
-            near = both[i, c]
-            if near < 0:
-                break
-            fresh, near = near & 1, near >> 1
-            for e in range(width):
-                far = both[near, e]
-                if far < 0:
-                    break
-                if (fresh | (far & 1)) == 1 and seen[far >> 1] != i:
-                    seen[far >> 1] = i
-                    ws.rows[m] = far >> 1
-                    m += 1
-                    if m == BLOCK:
-                        taken += measure_into(metric, y, z, i, m, ws, graph)
-                        measured += m
-                        m = 0
+        own_fresh, own_end = lists.ends[i, 0], lists.ends[i, 1]
+        for c in range(own_end):
+            if c + 3 < own_end:
+                ahead = np.int64(lists.ids[i, c + 3])
+                prefetch(lists.ends, 2 * ahead)
+                for e in range(0, lists.ids.shape[1], 16):
+                    prefetch(lists.ids, ahead * lists.ids.shape[1] + e)
+            near = lists.ids[i, c]
+            for e in range(lists.ends[near, 1] if c < own_fresh else lists.ends[near, 0]):
+                far = np.uint64(lists.ids[near, e])
+                ws.rows[m] = far
+                m += np.int64(seen[far] != i)  # a branch would be mispredicted
+                seen[far] = i
+            if m > BLOCK - lists.ids.shape[1]:
+                taken += measure_into(metric, y, z, i, m, ws, graph)
+                measured += m
+                m = np.int64(0)
         taken += measure_into(metric, y, z, i, m, ws, graph)
         measured += m
         unscatter(y, i, ws.w)
@@ -152,11 +234,14 @@ def _join(metric, y, z, n_features, both, start, stop, graph):
 def measure_given(metric, y, z, n_features, candidates, start, stop, graph):
     """Measure rows [start, stop) against given candidates (-1: none)."""
     ws = make_workspace(0, n_features)
+    seen = np.full(graph.keys.shape[0], -1, np.int32)
     for i in range(start, stop):
+        seen[i] = i
         scatter(y, i, ws.w)
         m = 0
         for c in range(candidates.shape[1]):
-            if candidates[i, c] >= 0 and candidates[i, c] != i:
+            if candidates[i, c] >= 0 and seen[candidates[i, c]] != i:
+                seen[candidates[i, c]] = i
                 ws.rows[m] = candidates[i, c]
                 m += 1
             if m == BLOCK:
@@ -169,16 +254,21 @@ def measure_given(metric, y, z, n_features, candidates, start, stop, graph):
 @entry
 def measure_drawn(metric, y, z, n_features, seed, start, stop, graph):
     """Fill the lists of rows [start, stop) that are not full with rows drawn at random."""
-    n, k = graph.ids.shape
+    n, k = graph.keys.shape
     ws = make_workspace(0, n_features)
     for i in range(start, stop):
-        if graph.ids[i, k - 1] >= 0:
+        if graph.keys[i, k - 1] != EMPTY:
             continue
         scatter(y, i, ws.w)
         m = 0
         for c in range(min(2 * k, BLOCK)):
             row = draw(seed, i, c, n)
-            if row != i:
+            new = row != i
+            for e in range(k):
+                new &= id_of(graph.keys[i, e]) != row
+            for e in range(m):
+                new &= ws.rows[e] != row
+            if new:
                 ws.rows[m] = row
                 m += 1
         measure_into(metric, y, z, i, m, ws, graph)
@@ -186,117 +276,38 @@ def measure_drawn(metric, y, z, n_features, seed, start, stop, graph):
 
 
 @entry
-def measure_leaves(metric, y, z, n_features, symmetric, rows, ends, start, stop, graph):
-    """Measure the rows of the leaves [start, stop) against each other; a leaf's rows are in no other one."""
-    ws = make_workspace(0, n_features)
-    for leaf in range(start, stop):
-        a, b = (ends[leaf - 1] if leaf > 0 else 0), ends[leaf]
-        for p in range(a, b):
-            i = rows[p]
-            scatter(y, i, ws.w)
-            first = p + 1 if symmetric else a
-            for begin in range(first, b, BLOCK):
-                m = 0
-                for q in range(begin, min(begin + BLOCK, b)):
-                    if q != p:
-                        ws.rows[m] = rows[q]
-                        m += 1
-                measure_into(metric, y, z, i, m, ws, graph)
-                if symmetric:
-                    for r in range(m):
-                        insert(graph, np.int64(ws.rows[r]), ws.out[r], i)
-            unscatter(y, i, ws.w)
+def measure_leaves(metric, y, z, n_features, trees, bounds, places, start, stop, graph):
+    """Measure rows [start, stop) against the rows of their leaves.
 
-
-@entry
-def _settle(metric, y, n_features, ids, order, start, stop, indices, distances):
-    """Measure the edges of rows [start, stop) again in float64, and write the nearest as they are returned.
-
-    Row `p` of the graph is row ``order[p]`` of `y` and of the result.
+    Row `i` stands at ``places[t, i]`` in tree `t`, whose leaf there is ``trees[t, bounds[t, place] : ...]``.
     """
     ws = make_workspace(0, n_features)
-    heap = make_heap(indices.shape[1])
-    for p in range(start, stop):
-        i = order[p]
+    seen = np.full(graph.keys.shape[0], -1, np.int32)
+    for i in range(start, stop):
+        seen[i] = i
         scatter(y, i, ws.w)
-        size = 0
-        for begin in range(0, ids.shape[1], BLOCK):
-            m = 0
-            for c in range(begin, min(begin + BLOCK, ids.shape[1])):
-                if ids[p, c] >= 0:
-                    ws.rows[m] = order[ids[p, c]]
+        m = 0
+        for t in range(trees.shape[0]):
+            leaf = bounds[t, places[t, i]]
+            at = np.int64(leaf)
+            while at < trees.shape[1] and bounds[t, at] == leaf:
+                row = trees[t, at]
+                at += 1
+                if seen[row] != i:
+                    seen[row] = i
+                    ws.rows[m] = row
                     m += 1
-            evaluate(metric, y, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
-            for r in range(m):
-                size = push(heap, size, corrected(metric, ws.out[r]), np.int64(ws.rows[r]), ws.out[r])
-        store_sorted(heap, size, indices[i], distances[i])
+                    if m == BLOCK:
+                        measure_into(metric, y, z, i, m, ws, graph)
+                        m = 0
+        measure_into(metric, y, z, i, m, ws, graph)
         unscatter(y, i, ws.w)
-
-
-@entry
-def _count_hits(metric, y, z, n_features, graph, rows, start, stop, k, distances, ids):
-    """How many edges of some rows, up to `k` of each, are as near as the k-th nearest of all rows.
-
-    Tile by tile of all rows, so that each is fetched once for all of those rows. `distances` and `ids`: room for `k`
-    of each.
-    """
-    n, many = graph.ids.shape[0], stop - start
-    ws = make_workspace(0, n_features)
-    surrogates, sizes = np.empty((many, k), np.float64), np.zeros(many, np.int64)
-    for begin in range(0, n, TILE):
-        m = min(TILE, n - begin)
-        for q in range(many):
-            i = rows[start + q]
-            heap = Heap(distances[q], ids[q], surrogates[q])
-            scatter(y, i, ws.w)
-            for r in range(m):
-                ws.rows[r] = begin + r
-            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
-            for r in range(m):
-                if begin + r != i and (sizes[q] < k or ws.out[r] <= heap.surrogates[0]):
-                    sizes[q] = push(heap, sizes[q], np.float32(ws.out[r]), begin + r, ws.out[r])
-            unscatter(y, i, ws.w)
-    hits = 0
-    for q in range(many):
-        i = rows[start + q]
-        scatter(y, i, ws.w)
-        own = 0
-        for begin in range(0, graph.ids.shape[1], BLOCK):
-            m = 0
-            for c in range(begin, min(begin + BLOCK, graph.ids.shape[1])):
-                if graph.ids[i, c] >= 0:
-                    ws.rows[m] = graph.ids[i, c]
-                    m += 1
-            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
-            for r in range(m):
-                own += ws.out[r] <= loosened(surrogates[q, 0])
-        hits += min(own, k)
-        unscatter(y, i, ws.w)
-    return hits
-
-
-def sampled_recall(
-    metric: Compiled, y: Store, z: Store, n_features: int, graph: Graph, k: int, seed: np.uint64, over_rows: Any
-) -> float:
-    """Share of the `k` nearest of some rows, as `metric` and `z` tell it, that are among the graph's edges."""
-    n = len(graph.ids)
-    k = min(k, n - 1)
-    if k < 1:
-        return 1.0
-    rows = np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False)
-
-    def count(first: int, last: int) -> Any:
-        room = np.empty((last - first, k), np.float32), np.empty((last - first, k), np.int64)
-        return _count_hits(metric, y, z, n_features, graph, rows, first, last, k, *room)
-
-    return sum(over_rows("sample", count, len(rows), -(-len(rows) // 2))) / (k * len(rows))
 
 
 def widened(graph: Graph, k: int) -> Graph:
     """Return the graph with room for at least `k` edges a row."""
-    more = max(k - graph.ids.shape[1], 0)
-    fills = (-1, np.inf, 0)
-    return Graph(*(np.pad(a, ((0, 0), (0, more)), constant_values=v) for a, v in zip(graph, fills, strict=True)))
+    more = max(k - graph.keys.shape[1], 0)
+    return graph._replace(keys=np.pad(graph.keys, ((0, 0), (0, more)), constant_values=EMPTY))
 
 
 def descend(
@@ -309,7 +320,7 @@ def descend(
     width: int,
     rounds: int,
     delta: float,
-    over_rows: Callable[[str, Callable[[int, int], Any]], list[Any]],
+    over_rows: Callable[..., list[Any]],
 ) -> None:
     """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges.
 
@@ -324,35 +335,19 @@ def descend(
     over_rows : callable
         Maps a stage's function over blocks of rows.
     """
-    n, k = graph.ids.shape
+    n, k = graph.keys.shape
+    width = min(width, k, BLOCK // 4)
+    lists = Lists(np.empty((n, 2 * width), np.int32), np.empty((n, 2), np.int32))
     for done in range(rounds):
-        both = _list_both_ways(graph, width)
+        by_rank = np.ascontiguousarray(listed_of(graph.keys[:, :width]).T)
+        back = _reverse(by_rank)
 
-        def join(first: int, last: int, both: Any = both) -> Any:
-            return _join(metric, y, z, n_features, both, first, last, graph)
+        def fill(a: int, b: int, by_rank: Any = by_rank, back: Any = back) -> None:
+            _list_both_ways(by_rank, *back, a, b, lists, graph)
 
-        parts = over_rows(f"round {done + 1}", join)
+        over_rows("lists", fill)
+        parts = over_rows(f"round {done + 1}", lambda a, b: _join(metric, y, z, n_features, lists, a, b, graph))
         taken, measured = (sum(part) for part in zip(*parts, strict=True))
         log.info("round %d: %d edges taken, %.0f pairs a row measured", done + 1, taken, measured / n)
         if taken < delta * n * k:
             break
-
-
-def settled(
-    metric: Compiled,
-    y: Store,
-    n_features: int,
-    ids: npt.NDArray[np.int32],
-    order: npt.NDArray[np.int64],
-    k: int,
-    over_rows: Any,
-) -> Neighbors:
-    """Return a graph's edges as a result: the `k` nearest of each row, at the distances of exact search.
-
-    Row `p` of the graph is row ``order[p]`` of `y` and of the result.
-    """
-    n = len(ids)
-    indices: npt.NDArray[np.int64] = np.empty((n, k), np.int64)
-    distances = np.empty((n, k), np.float32)
-    over_rows("final distances", lambda a, b: _settle(metric, y, n_features, ids, order, a, b, indices, distances))
-    return Neighbors(indices, distances)

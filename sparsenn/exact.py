@@ -56,9 +56,11 @@ class ExactEngine:
     space : Space
     rows : Rows
         Read by ``space.read``; the engine takes their arrays over.
+    n_jobs : int, optional
+        Threads of the preparation.
     """
 
-    def __init__(self, space: Space, rows: Rows):
+    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None):
         self.space = space
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
@@ -79,7 +81,7 @@ class ExactEngine:
         self._store = space.store(rows)
         self.way = "blocks"
         if rows.container == "dense" and space.inner_product:
-            self._norms = blockwise.all_norms(self._store)
+            self._norms = blockwise.all_norms(self._store, n_jobs)
             self.way = "products" if _moderate(self._norms) else "blocks"
 
     @property
@@ -268,7 +270,7 @@ class ExactEngine:
         if way != "products":
             return map_blocks(block, n, n_jobs, tick=tick)
         with one_blas_thread:
-            return map_blocks(block, n, n_jobs, tick=tick)
+            return map_blocks(block, n, n_jobs, 16, tick)
 
 
 def _moderate(norms: npt.NDArray[np.float32]) -> bool:

@@ -176,7 +176,7 @@ def prefetch_portions(lists, x, i):
 
 
 @entry
-def _seed(metric, x, windows, n_features, share, start, stop, best_distances, best_ids, graph):
+def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances, best_ids, graph):
     """Find neighbours for rows [start, stop) among the best by the heads; returns rows measured.
 
     Window by window, so that the sums of its rows stay in the second cache while some queries are answered.
@@ -223,7 +223,7 @@ def _seed(metric, x, windows, n_features, share, start, stop, best_distances, be
                 m = min(BLOCK, sizes[q] - begin)
                 for r in range(m):
                     ws.rows[r] = best_ids[q, begin + r]
-                measure_into(metric, x, x, i, m, ws, graph)
+                measure_into(metric, x, z, i, m, ws, graph)
             measured += sizes[q]
             unscatter(x, i, ws.w)
     return measured
@@ -232,8 +232,9 @@ def _seed(metric, x, windows, n_features, share, start, stop, best_distances, be
 def seed_by_heads(
     metric: Compiled,
     y: Store,
-    windows: Windows,
+    z: Store,
     n_features: int,
+    windows: Windows,
     graph: Graph,
     *,
     share: float,
@@ -246,7 +247,7 @@ def seed_by_heads(
     def seed(start: int, stop: int) -> int:
         many = min(TOGETHER, stop - start)
         best = np.empty((many, width), np.float32), np.empty((many, width), np.int64)
-        found: int = _seed(plain, y, windows, n_features, share, start, stop, *best, graph)
+        found: int = _seed(plain, y, z, n_features, windows, share, start, stop, *best, graph)
         return found
 
     return sum(over_rows("heads", seed))

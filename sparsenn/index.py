@@ -155,7 +155,7 @@ class Index:
         space, rows = fit_space(X, self.metric, self.metric_params)
         if len(rows) == 0:
             raise ValueError("X has no rows: an index needs at least one")
-        engine = ExactEngine(space, rows)
+        engine = ExactEngine(space, rows, self.n_jobs)
         given = _read_graph(self.init_graph, len(rows))
         plan, graph = self._planned(engine, given)
         self._engine, self._plan, self._graph, self._given = engine, plan, graph, given

@@ -1,33 +1,44 @@
 """The k-neighbour graph of an engine's rows, as a plan says: seeds, descent, and no place left open."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn.compact import code_for, compacted
+from sparsenn.compact import (
+    WORTH_FORM,
+    Form,
+    Truth,
+    coded,
+    edges_for,
+    packed,
+    recall_of,
+    sketched,
+    truth_of,
+    whole_rows,
+)
 from sparsenn.descent import (
     descend,
+    edges_of,
     empty_graph,
     measure_drawn,
     measure_given,
     measure_leaves,
-    sampled_recall,
-    settled,
+    scale_for,
     widened,
 )
-from sparsenn.distance import take
 from sparsenn.exact import ExactEngine
-from sparsenn.forest import Tree, grow_forest
+from sparsenn.forest import grow_forest
 from sparsenn.heads import count_windows, cut_heads, order_by_heaviest, seed_by_heads, split_windows
 from sparsenn.parallel import map_blocks
+from sparsenn.rerank import nearest_listed
 from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
-COMPACT_LOSS = 0.01  # of recall, for which compact rows are given up
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -72,24 +83,52 @@ def build_graph(
 
 
 class _Work:
-    """A graph in the making: `y` are the rows, and `z` the rows as `metric` measures them (the same, or compact)."""
+    """A graph in the making, in the order and under the form of the rows that suit it."""
 
     def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
-        self.y, self.exact = engine.own()
-        self.code = code_for(self.y.data) if engine.space.dense_term else None
-        self.metric, self.z = compacted(engine.space, self.exact, self.y, self.code)
+        self._truth: Truth | None = None
+        self.form = self._choose_form()
+        log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
-        # after heads the one round looks at fewer than k neighbours, and no row is compact
+        # after heads the one round looks at fewer than k neighbours
         edges = max(k, plan.max_candidates) if plan.seeds == "heads" else max(k + EXTRA, LEAST, plan.max_candidates)
-        self.graph = empty_graph(n, min(edges, max(n - 1, 1)))
+        scale = scale_for(*self.rows, seed)
+        self.graph = empty_graph(n, min(max(edges, self.form.edges), max(n - 1, 1)), scale)
+
+    def _choose_form(self) -> Form:
+        """Take the smallest form of the rows by which a sample of them finds its true neighbours."""
+        engine, space = self.engine, self.engine.space
+        y, metric = engine.own()
+        if space.container == "csr":
+            return packed(space, metric, y)
+        if space.dense_term is None or y.data.size < WORTH_FORM:
+            return whole_rows(metric, y)
+        for form in self._small_forms():
+            edges = edges_for(form, self.truth, metric, y, space.n_features, self.n_jobs)
+            if edges:
+                return replace(form, edges=edges)
+        return whole_rows(metric, y)
+
+    def _small_forms(self) -> Iterator[Form]:
+        y, metric = self.engine.own()
+        if self.engine.way == "products":
+            yield from sketched(self.engine.space, metric, y, self.seed, self.n_jobs)
+        yield coded(self.engine.space, metric, y)
+
+    @property
+    def truth(self) -> Truth:
+        """Exact neighbours of some rows, made when first asked for."""
+        if self._truth is None:
+            self._truth = truth_of(self.engine, self.k, self.seed, self.n_jobs)
+        return self._truth
 
     @property
     def rows(self) -> tuple[Any, Any, Any, int]:
         """What every stage reads."""
-        return self.metric, self.y, self.z, self.engine.space.n_features
+        return self.form.metric, self.form.x, self.form.z, self.engine.space.n_features
 
     def over(
         self, stage: str, function: Callable[[int, int], Any], total: int | None = None, smallest: int = 64
@@ -113,9 +152,7 @@ class _Work:
     def _reorder(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Put the rows into another order, from now on; returns the place of each."""
         self.order = order
-        self.y = self.z = take(self.y, order)
-        if self.metric is not self.exact:
-            self.metric, self.z = compacted(self.engine.space, self.exact, self.y, self.code)
+        self.form = self.form.reordered(order)
         place = np.empty(len(order), np.int64)
         place[order] = np.arange(len(order))
         return place
@@ -123,17 +160,15 @@ class _Work:
     def _look_up(self) -> None:
         """Measure the best of each row's candidates by the heads of inverted lists."""
         plan, postings = self.plan, self.engine.postings
-        heads = cut_heads(postings, self.y, self.metric, plan.head)
+        heads = cut_heads(postings, self.form.x, self.form.metric, plan.head)
         place = None
         if count_windows(self.engine.n_rows) > 1:
-            place = self._reorder(order_by_heaviest(self.y, postings, plan.head))
-        windows = split_windows(heads, self.y, place)
+            place = self._reorder(order_by_heaviest(self.form.x, postings, plan.head))
+        windows = split_windows(heads, self.form.x, place)
         del heads
         measured = seed_by_heads(
-            self.metric,
-            self.y,
+            *self.rows,
             windows,
-            self.engine.space.n_features,
             self.graph,
             share=plan.share,
             width=plan.head_width,
@@ -146,7 +181,7 @@ class _Work:
 
         So rows that are measured together lie together in memory.
         """
-        plan, graph = self.plan, self.graph
+        plan = self.plan
         trees = grow_forest(
             *self.rows,
             n_trees=plan.n_trees,
@@ -156,13 +191,13 @@ class _Work:
             over_trees=lambda function, total: self.over("trees", function, total, 1),
         )
         place = self._reorder(trees[0].rows.astype(np.int64)).astype(np.uint32)
-        symmetric = self.engine.space.bound.metric.symmetric
+        rows = np.stack([place[tree.rows] for tree in trees]).astype(np.int32)
+        bounds, places = np.empty_like(rows), np.empty_like(rows)
         for t, tree in enumerate(trees):
-
-            def leaves(first: int, last: int, tree: Tree = tree) -> None:
-                measure_leaves(*self.rows, symmetric, place[tree.rows], tree.ends, first, last, graph)
-
-            self.over(f"leaves of tree {t + 1}", leaves, len(tree.ends), 8)
+            begins = np.concatenate([[0], tree.ends[:-1]])
+            bounds[t] = np.repeat(begins, tree.ends - begins)
+            places[t, rows[t]] = np.arange(len(rows[t]))
+        self.over("leaves", lambda a, b: measure_leaves(*self.rows, rows, bounds, places, a, b, self.graph))
 
     def improve(self) -> bool:
         """Descend; with more candidates, where recall on some rows is not what the plan aims at.
@@ -172,40 +207,44 @@ class _Work:
         plan, width, wider = self.plan, self.plan.max_candidates, list(self.plan.wider)
         while True:
             descend(*self.rows, self.graph, width=width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over)
-            compact = self.metric is not self.exact
-            if not (wider or compact):
+            if not wider:
                 return True
-            recall = self._recall(self.exact, self.y)
+            recall = self._recall()
             log.info("%d candidates: recall %.3f of some rows", width, recall)
-            if compact and recall < plan.aim and recall < self._recall(self.metric, self.z) - COMPACT_LOSS:
-                log.info("compact rows do not tell the nearest apart: whole rows from here on")
-                self._measure_whole()
-            elif recall >= plan.aim or not wider:
+            if recall >= plan.aim:
                 return True
-            else:
-                width, seconds = wider.pop(0)
-                if plan.gives_up and seconds > plan.exact_seconds:
-                    log.info("exact search is cheaper than %d candidates", width)
-                    return False
-                self.graph = widened(self.graph, min(width, self.engine.n_rows - 1))
+            width, seconds = wider.pop(0)
+            if plan.gives_up and seconds > plan.exact_seconds:
+                log.info("exact search is cheaper than %d candidates", width)
+                return False
+            self.graph = widened(self.graph, min(width, self.engine.n_rows - 1))
 
-    def _recall(self, metric: Any, z: Any) -> float:
-        space = self.engine.space
-        return sampled_recall(metric, self.y, z, space.n_features, self.graph, self.k, self.seed, self.over)
+    def _recall(self) -> float:
+        """Share of the truly nearest of some rows that the graph has."""
+        rows = self.truth.rows
+        place = np.empty(len(self.order), np.int64)
+        place[self.order] = np.arange(len(self.order))
+        ids = edges_of(self.graph._replace(keys=self.graph.keys[place[rows]]))
+        return recall_of(self.truth, self._measured(ids, rows, np.arange(len(rows)), max(self.k, 1)).distances)
 
-    def _measure_whole(self) -> None:
-        """Measure all edges again, on whole rows."""
-        self.metric, self.z = self.exact, self.y
-        ids = self.graph.ids
-        self.graph = graph = empty_graph(*ids.shape)
-        self.over("whole rows", lambda a, b: measure_given(*self.rows, ids, a, b, graph))
+    def _measured(self, ids: Any, queries: Any, places: Any, k: int) -> Neighbors:
+        """Edges at the distances of exact search, the nearest `k` of each row."""
+        y, metric = self.engine.own()
+        width, order = self.engine.space.n_features, self.order
+        indices, distances = np.empty((len(ids), k), np.int64), np.empty((len(ids), k), np.float32)
+
+        def measure(a: int, b: int) -> None:
+            nearest_listed(metric, y, y, width, queries, ids, order, places, a, b, indices, distances)
+
+        self.over("final distances", measure, len(ids))
+        return Neighbors(indices, distances)
 
     def result(self) -> Neighbors:
         """Return the nearest, at the distances of exact search."""
-        self.y, metric = self.engine.own()
-        self.z = self.y  # copies in another order, and distances, are freed before room is made for the result
-        ids, self.graph = self.graph.ids, empty_graph(0, 1)
-        return settled(metric, self.y, self.engine.space.n_features, ids, self.order, self.k, self.over)
+        y, metric = self.engine.own()
+        # copies in another order, and distances, are freed before room is made for the result
+        ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), whole_rows(metric, y)
+        return self._measured(ids, self.order, self.order, self.k)
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:

@@ -24,7 +24,7 @@ HEAD, HEAD_SHORT = 1000, 1300
 HEAD_WIDTH, HEAD_WIDTH_SHORT = 80, 40
 LONG_ROW = 32  # values a row from which the commonest terms may be left out
 LONG_SHARE = 0.9  # of a long row's bound that is kept
-TREES, LEAF_SIZE, ROUNDS = 4, 60, 6
+TREES, LEAF_SIZE, ROUNDS = 8, 20, 6
 WIDTH, WIDTH_AFTER_HEADS = 16, 10
 AIM, WIDER = 0.95, (1.5, 2.25, 3.0)  # where neighbours of neighbours tell little, so many times as many are looked at
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.

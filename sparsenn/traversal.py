@@ -49,9 +49,34 @@ def _key(what, *parts):
     )
 
 
-def gather(step):
-    """Σ step over the columns of each listed row, the first row scattered into `w`."""
+@kernel
+def _plain_column(indices, t, shift):
+    return indices[t]
+
+
+@kernel
+def _plain_value(indices, data, t, mask, step, low):
+    return np.float64(data[t])
+
+
+@kernel
+def _packed_column(words, t, shift):
+    return words[t] >> shift
+
+
+@kernel
+def _packed_value(words, data, t, mask, step, low):
+    return np.float32(np.int32(words[t] & mask)) * step + low
+
+
+def gather(step, packed=False):
+    """Σ step over the columns of each listed row, the first row scattered into `w`.
+
+    Of packed rows (a column and a value in one 32-bit word) the last four parameters say how to read a word.
+    """
     formula = kernel(step)
+    column, value = (_packed_column, _packed_value) if packed else (_plain_column, _plain_value)
+    wide = np.float32 if packed else np.float64
 
     def loop(p, n_p, x_indices, x_values, n_x, w, starts, stops, indices, data, rows, m, out):
         p_ = carray(p, (n_p,))
@@ -59,6 +84,11 @@ def gather(step):
         starts_, stops_ = carray(starts, (1,)), carray(stops, (1,))
         indices_, data_ = carray(indices, (1,)), carray(data, (1,))
         rows_, out_ = carray(rows, (m,)), carray(out, (m,))
+        shift, mask = np.uint32(0), np.uint32(0)
+        scale, low = np.float32(0), np.float32(0)
+        if packed:
+            shift, mask = np.uint32(p_[n_p - 4]), np.uint32(p_[n_p - 3])
+            scale, low = np.float32(p_[n_p - 2]), np.float32(p_[n_p - 1])
         for i in range(m):
             if i + 2 * AHEAD < m:
                 prefetch(starts_, np.int64(rows_[i + 2 * AHEAD]))
@@ -66,19 +96,45 @@ def gather(step):
                 ahead = np.uint64(rows_[i + AHEAD])
                 for z in range(starts_[ahead], stops_[ahead], 16):
                     prefetch(indices_, z)
-                    prefetch(data_, z)
+                    if not packed:
+                        prefetch(data_, z)
             row = np.uint64(rows_[i])
             t, end = np.uint64(starts_[row]), np.uint64(stops_[row])
-            shared, other = 0.0, 0.0  # two sums, for the next addition need not wait for the last: 77 -> 58 ns
+            shared, other = wide(0), wide(0)  # two sums, for the next addition need not wait for the last: 77 -> 58 ns
             while t + TWO <= end:
-                shared += formula(p_, np.float64(w_[indices_[t]]), np.float64(data_[t]))
-                other += formula(p_, np.float64(w_[indices_[t + ONE]]), np.float64(data_[t + ONE]))
+                a, b = column(indices_, t, shift), column(indices_, t + ONE, shift)
+                shared += formula(p_, wide(w_[a]), value(indices_, data_, t, mask, scale, low))
+                other += formula(p_, wide(w_[b]), value(indices_, data_, t + ONE, mask, scale, low))
                 t += TWO
             if t < end:
-                shared += formula(p_, np.float64(w_[indices_[t]]), np.float64(data_[t]))
+                a = column(indices_, t, shift)
+                shared += formula(p_, wide(w_[a]), value(indices_, data_, t, mask, scale, low))
             out_[i] = shared + other
 
-    return callback(loop, MEASURE, _key("gather", step))
+    return callback(loop, MEASURE, _key("gather", step, "packed" if packed else "plain"))
+
+
+def inner_bytes(width):
+    """Inner products of rows of `width` signed bytes; as a constant it lets LLVM leave no loop over them."""
+
+    def loop(p, n_p, x_indices, x_values, n_x, w, starts, stops, indices, data, rows, m, out):
+        x, data_ = carray(x_values, (width,), np.int8), carray(data, (1,), np.int8)
+        rows_, out_ = carray(rows, (m,)), carray(out, (m,))
+        for i in range(m):
+            if i + AHEAD < m:
+                ahead = np.int64(rows_[i + AHEAD]) * width
+                for z in range(ahead, ahead + width, 64):
+                    prefetch(data_, z)
+            begin = np.uint64(rows_[i]) * np.uint64(width)
+            total = np.int32(0)
+            for t in range(np.uint64(width)):  # unsigned, as all indices here
+                # numba widens to 64 bits, and LLVM's multiply-and-add of 16 bits is lost, unless each step is narrowed
+                total = np.int32(total + np.int32(np.int32(x[t]) * np.int32(data_[begin + t])))
+            out_[i] = total
+
+    arguments = list(MEASURE.args)
+    arguments[3] = arguments[9] = types.voidptr
+    return callback(loop, types.void(*arguments), f"inner_bytes.{width}")
 
 
 @kernel
@@ -147,8 +203,12 @@ def pairs(pair, key, dense, keep=True):
     return callback(loop, MEASURE, f"pairs.{key}.{'dense' if dense else 'csr'}", keep=keep)
 
 
-def finish(formula, additive, factor=1.0):
-    """Surrogates of a block of rows; `additive` formulas want the total instead of the shared sum."""
+def finish(formula, additive, factor=1.0, scaled=False, centred=False):
+    """Surrogates of a block of rows; `additive` formulas want the total instead of the shared sum.
+
+    For inner products of bytes: the last parameter is the scale of `scaled` ones, and the second statistics are what
+    the products of `centred` rows lack.
+    """
     inner = kernel(formula)
 
     def loop(p, n_p, x, y, stride, shared, out, n):
@@ -158,10 +218,16 @@ def finish(formula, additive, factor=1.0):
         y_, shared_, out_ = carray(y, (stride + n,)), carray(shared, (n,)), carray(out, (n,))
         for i in range(n):
             second = (y_[i], y_[stride + i])
-            s = first[0] + second[0] - factor * shared_[i] if additive else shared_[i]
+            s = shared_[i]
+            if scaled:
+                s *= p_[n_p - 1]
+            if centred:
+                s += first[1] + second[1]
+            if additive:
+                s = first[0] + second[0] - factor * s
             out_[i] = inner(p_, first, second, s)
 
-    return callback(loop, FINISH, _key("finish", formula, additive, factor))
+    return callback(loop, FINISH, _key("finish", formula, additive, factor, scaled, centred))
 
 
 def refine(term, formula):
@@ -237,7 +303,7 @@ def sums(formula, squares=False):
             total += s * s if squares else s
         return total
 
-    return callback(loop, SUMS, _key("sums", formula, squares))
+    return callback(loop, SUMS, _key("sums", formula, squares), reorder=True)
 
 
 def transform(formula):
