@@ -12,7 +12,6 @@ import judge
 import numpy as np
 import numpy.typing as npt
 
-ROUNDS = 3
 ENOUGH = 4.0  # seconds: a setting that has had them is not timed again
 PATIENCE = 60.0  # seconds: a system that has had them in the first round is not asked for more settings
 COLOURS = {
@@ -62,13 +61,13 @@ class Point:
     micro: float
 
 
-def measure(name: str, sweeps: Sequence[Sweep], k: int, truth: judge.Truth, worst: float) -> list[Point]:
+def measure(name: str, sweeps: Sequence[Sweep], k: int, truth: judge.Truth, worst: float, rounds: int) -> list[Point]:
     """Time all settings, the systems taking turns; judge all answers by one truth."""
     for sweep in sweeps:
         sweep.searcher.search(next(iter(sweep.settings.values())), k)  # compiles, fills caches: not counted
     seconds: dict[tuple[int, str], list[float]] = {}
     answers: dict[tuple[int, str], npt.NDArray[np.int64]] = {}
-    for turn in range(ROUNDS):
+    for turn in range(rounds):
         for number, sweep in enumerate(sweeps):
             start = time.perf_counter()
             for setting, value in sweep.settings.items():
@@ -182,9 +181,9 @@ def draw(points: Sequence[Point], titles: dict[str, str], path: Path) -> None:
         axes.set_title(titles[name])
     for axes in panels[:, 0]:
         axes.set_ylabel("queries a second, 1 thread")
-    handles = {label: line for axes in figure.axes for line, label in zip(*axes.get_legend_handles_labels())}
-    labels = [system for system in COLOURS if system in handles]
-    figure.legend([handles[label] for label in labels], labels, loc="outside lower center", ncols=min(len(labels), 5))
+    lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
+    shown = [lines[system] for system in COLOURS if system in lines]
+    figure.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5))
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
 
