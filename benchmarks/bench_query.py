@@ -197,8 +197,9 @@ def compared(name, points):
         ranked = sorted(readings, key=lambda system: (not readings[system].reached, readings[system].micro))
         for place, system in enumerate(ranked):
             reading = readings[system]
-            limit = limits.get(system, limits.get(BEST) if place == 0 else None)
-            shown = f"{system}, {BEST}" if place == 0 else system
+            best = place == 0 and reading.reached
+            limit = limits.get(system, limits.get(BEST) if best else None)
+            shown = f"{system}, {BEST}" if best else system
             how = f"{note}; theirs: {reading.how}"
             lines.append(Line(task, ours.micro, "µs", shown, reading.micro, at_most=limit, note=how))
         lines.append(Line(task, ours.micro, "µs", OWN_EXACT, exact[0].micro, at_most=limits.get(OWN_EXACT), note=note))

@@ -172,7 +172,7 @@ def draw(points: Sequence[Point], titles: dict[str, str], path: Path) -> None:
     names = [name for name in titles if any(point.data == name for point in points)]
     columns = min(len(names), 3)
     rows = -(-len(names) // columns)
-    size = (4.6 * columns, 3.5 * rows + 0.8)
+    size = (4.6 * columns, 3.5 * rows)
     figure, panels = plt.subplots(rows, columns, figsize=size, layout="constrained", squeeze=False)
     for axes in panels.flat[len(names) :]:
         axes.set_axis_off()
@@ -183,13 +183,16 @@ def draw(points: Sequence[Point], titles: dict[str, str], path: Path) -> None:
         axes.set_ylabel("queries a second, 1 thread")
     lines = {line.get_label(): line for axes in figure.axes for line in axes.get_lines()}
     shown = [lines[system] for system in COLOURS if system in lines]
-    figure.legend(handles=shown, loc="outside lower center", ncols=min(len(shown), 5))
+    if len(names) < panels.size:
+        panels.flat[-1].legend(handles=shown, loc="center", fontsize=11)
+    else:
+        figure.legend(handles=shown, loc="outside lower center", ncols=2 * columns)
     path.parent.mkdir(exist_ok=True)
     figure.savefig(path, dpi=110)
 
 
 LOWEST, NEAREST = 0.6, 2e-3  # recalls shown from here; 1 is drawn as far as 1 - NEAREST/2 would be
-TICKS = (0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 1)
+TICKS = (0.6, 0.8, 0.9, 0.95, 0.98, 0.99, 0.995, 1)
 
 
 def _spread(recall: Any) -> Any:
@@ -216,7 +219,7 @@ def _panel(axes: Any, points: Sequence[Point]) -> None:
     axes.set_yscale("log")
     axes.set_xscale("function", functions=(_spread, lambda spread: 1 + NEAREST - 10.0 ** -np.asarray(spread)))
     axes.set_xlim(LOWEST, 1 + NEAREST / 3)
-    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS])
+    axes.set_xticks(TICKS, [f"{tick:g}" for tick in TICKS], fontsize=8)
     axes.minorticks_off()
     axes.set_xlabel("recall at 10")
     axes.grid(alpha=0.3)
