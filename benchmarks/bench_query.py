@@ -55,7 +55,8 @@ SEISMIC = [(3, 0.9), (5, 0.9), (8, 0.9), (12, 0.9), (20, 0.9), (30, 0.9), (20, 0
 PRUNED = (0.9, 0.8, 0.7, 0.6, 0.5, 0.4, 0.3, 0.2, 0.0)
 SINDI = {
     False: [(pruned, 10) for pruned in (0.8, 0.6, 0.4, 0.0)],
-    True: [(pruned, candidates) for candidates in (20, 50) for pruned in PRUNED]
+    True: [(pruned, 20) for pruned in PRUNED]
+    + [(pruned, 50) for pruned in PRUNED[2:]]
     + [(pruned, 100) for pruned in (0.7, 0.5, 0.3)],
 }
 

@@ -12,8 +12,8 @@ import judge
 import numpy as np
 import numpy.typing as npt
 
-ENOUGH = 4.0  # seconds: a setting that has had them is not timed again
-PATIENCE = 60.0  # seconds: a system that has had them in the first round is not asked for more settings
+ENOUGH = 3.0  # seconds: a setting that has had them is not timed again
+PATIENCE = 45.0  # seconds: a system that has had them in the first round is not asked for more settings
 COLOURS = {
     "sparsenn": "C3",
     "sparsenn, exact": "C3",
