@@ -8,6 +8,7 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shlex
 import statistics
 import subprocess
@@ -166,15 +167,33 @@ class Report:
         if self.quick or "(generated)" in title + about:  # the targets are for the real data, all of it
             lines = [replace(line, at_most=None, at_least=None, as_times=line.times) for line in lines]
         print(f"\n{title}\n{about}\n" if about else f"\n{title}\n", flush=True)
-        _print_table(lines)
+        cells = [COLUMNS, *(line.cells() for line in lines)]
+        _print_cells(cells)
         self._save_csv(title, lines)
         if self.write:
-            self._save_markdown(title, lines, about)
+            self._save_markdown(title, cells, about)
 
-    def _save_csv(self, title: str, lines: Sequence[Line]) -> None:
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[Any]], about: str = "") -> None:
+        """Show figures that are no comparisons, in columns of their own; kept as a section is."""
+        print(f"\n{title}\n{about}\n" if about else f"\n{title}\n", flush=True)
+        cells = [[f"{cell:.4g}" if isinstance(cell, float) else str(cell) for cell in row] for row in rows]
+        _print_cells([list(columns), *cells])
+        path = self._results(f"-{'-'.join(re.findall(r'[a-z0-9]+', title.lower()))}")
+        with path.open("w", newline="", encoding="utf-8") as file:
+            csv.writer(file).writerows([["date", "commit", *columns], *([*self._stamp(), *row] for row in rows)])
+        if self.write:
+            self._save_markdown(title, [list(columns), *cells], about)
+
+    def _stamp(self) -> list[str]:
+        return [self.started.isoformat(" ", "seconds"), commit()]
+
+    def _results(self, more: str = "") -> Path:
         folder = HERE / "results"
         folder.mkdir(exist_ok=True)
-        path = folder / f"{self.script}-{self.started:%Y%m%d-%H%M%S}.csv"
+        return folder / f"{self.script}-{self.started:%Y%m%d-%H%M%S}{more}.csv"
+
+    def _save_csv(self, title: str, lines: Sequence[Line]) -> None:
+        path = self._results()
         fresh = not path.exists()
         with path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.writer(file)
@@ -183,13 +202,11 @@ class Report:
                 writer.writerow(["date", "commit", "section", *names.split()])
             for line in lines:
                 figures = [line.ours, line.unit, line.peer, line.theirs, line.ratio, line.at_most, line.at_least]
-                writer.writerow(
-                    [self.started.isoformat(" ", "seconds"), commit(), title, line.task, *figures, line.met, line.note]
-                )
+                writer.writerow([*self._stamp(), title, line.task, *figures, line.met, line.note])
 
-    def _save_markdown(self, title: str, lines: Sequence[Line], about: str) -> None:
+    def _save_markdown(self, title: str, cells: Sequence[Sequence[str]], about: str) -> None:
         begin, end = (f"<!-- {self.script}: {title}: {which} -->" for which in ("begin", "end"))
-        rows = [COLUMNS, ["---"] * len(COLUMNS), *(line.cells() for line in lines)]
+        rows = [cells[0], ["---"] * len(cells[0]), *cells[1:]]
         table = "\n".join("| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows)
         parts = [begin, f"## {title}", *([about] if about else []), table, f"<sub>{header()}</sub>", end]
         section = "\n\n".join(parts)
@@ -207,9 +224,8 @@ figure divided by the other's; with × it is how many times as fast sparsenn is.
 """
 
 
-def _print_table(lines: Sequence[Line]) -> None:
-    rows = [COLUMNS, *(line.cells() for line in lines)]
-    widths = [max(len(row[c]) for row in rows) for c in range(len(COLUMNS))]
+def _print_cells(rows: Sequence[Sequence[str]]) -> None:
+    widths = [max(len(row[c]) for row in rows) for c in range(len(rows[0]))]
     for number, row in enumerate(rows):
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
         if number == 0:
@@ -220,6 +236,7 @@ def _print_table(lines: Sequence[Line]) -> None:
 def header() -> str:
     """Machine, versions, date, commit and command, in one line."""
     packages = ["numpy", "scipy", "numba", "scikit-learn", "sparse-dot-topn", "pyvsag", "pynndescent"]
+    packages += ["pyseismic-lsr", "kannolo", "nmslib-metabrainz", "hnswlib"]
     versions = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -23,6 +23,8 @@ TEXTS = {
     "imdb": ("imdb_100k.parquet", "text", {}),
     "wordnet": ("wordnet_glosses.parquet", "definition", {}),
 }
+# Real short queries, and the collections they were asked of.
+SHORT = ("scifact", "npl", "cranfield")
 SETS = {"gowalla": "gowalla_users.npz", "retail": "retail_88k.npz", "kosarak": "kosarak_first_part.npz"}
 # Rows, columns, mean nonzeros, and how flat the head of Zipf's law is: for generated rows.
 SHAPES = {
@@ -32,8 +34,12 @@ SHAPES = {
     "gowalla": (29_858, 40_981, 34, 30),
     "retail": (79_630, 16_471, 11, 1),
     "kosarak": (23_722, 17_035, 12, 1),
+    "scifact": (6_292, 30_000, 90, 30),
+    "npl": (11_522, 7_500, 20, 30),
+    "cranfield": (1_624, 7_000, 55, 30),
 }
-TOPICS = 50
+SHORT_QUERIES = {"scifact": 1109, "npl": 93, "cranfield": 225}  # generated: so many, of a few terms each
+TOPICS, QUERY_TERMS = 50, 8
 
 
 @dataclass(frozen=True)
@@ -83,6 +89,41 @@ def load(name: str, quick: bool = False) -> Data:
         indexed, held_out = indexed[:: max(len(indexed) // QUICK_ROWS, 1)], held_out[:QUICK_QUERIES]
         label += ", small part"
     return Data(label, matrix[indexed], matrix[held_out])
+
+
+def load_short(name: str, quick: bool = False) -> Data:
+    """TF-IDF of a collection of documents, and its own queries of a few terms each; empty ones are left out."""
+    corpus, asked = (real_file("retrieval", name, f"{part}.jsonl.gz") for part in ("corpus", "queries"))
+    label = name if corpus and asked else f"{name} (generated)"
+    rows, queries = _short(corpus, asked) if corpus and asked else _generate_short(name)
+    rows, queries = (part[np.diff(part.indptr) > 0] for part in (rows, queries))
+    if quick:
+        rows, queries, label = rows[:: max(rows.shape[0] // QUICK_ROWS, 1)], queries[:50], f"{label}, small part"
+    return Data(label, rows, queries)
+
+
+def _short(corpus: Path, asked: Path) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    import pandas as pd
+    from sklearn.feature_extraction.text import TfidfVectorizer
+
+    documents, texts = (pd.read_json(path, lines=True, dtype=False) for path in (corpus, asked))
+    vectorizer = TfidfVectorizer(sublinear_tf=True, stop_words="english", dtype=np.float32)
+    rows = vectorizer.fit_transform(documents["title"] + " " + documents["text"])
+    return rows.tocsr(), vectorizer.transform(texts["text"]).tocsr()
+
+
+def _generate_short(name: str) -> tuple[sp.csr_matrix, sp.csr_matrix]:
+    """Generated rows; a query is a few terms of a row that is left out."""
+    from sklearn.preprocessing import normalize
+
+    n, rng = SHORT_QUERIES[name], np.random.default_rng(3)
+    rows = _generate(name)
+    asked = rows[:n]
+    lengths = np.diff(asked.indptr)
+    keep = rng.random(asked.nnz) < np.repeat(QUERY_TERMS / np.maximum(lengths, QUERY_TERMS), lengths)
+    asked.data *= keep
+    asked.eliminate_zeros()
+    return rows[n:], normalize(asked)
 
 
 def saved_rows(name: str, quick: bool) -> Path:

@@ -1,6 +1,8 @@
 """What users would take instead, called as well as we know how to."""
 
 import json
+import time
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +12,7 @@ import numpy.typing as npt
 import scipy.sparse as sp
 
 Ids = npt.NDArray[np.int64]
+Rows = sp.csr_matrix | npt.NDArray[np.float32]
 
 
 def topn_ids(found: sp.csr_matrix, k: int, skip_self: bool = False) -> Ids:
@@ -31,10 +34,13 @@ class SindiSetting:
     candidates: int
     reorder: bool
 
+    def __str__(self) -> str:
+        return f"pruned {self.pruned:g}, {self.candidates} candidates{', reordered' if self.reorder else ''}"
+
     @property
     def name(self) -> str:
         """Say it in a table."""
-        return f"SINDI (pruned {self.pruned:g}, {self.candidates} candidates{', reordered' if self.reorder else ''})"
+        return f"SINDI ({self})"
 
 
 # All that gave recall 1 somewhere: which is the fastest depends on the data, so all are measured.
@@ -56,6 +62,7 @@ class Sindi:
     def __init__(self, pyvsag: Any, rows: sp.csr_matrix, queries: sp.csr_matrix, reorder: bool):
         longest = int(max(np.diff(rows.indptr).max(), np.diff(queries.indptr).max()))
         options = {"term_id_limit": rows.shape[1], "window_size": 50_000, "use_reorder": reorder}
+        start = time.perf_counter()
         self.index = pyvsag.Index(
             "sindi", json.dumps({"dtype": "sparse", "dim": longest, "metric_type": "ip", "index_param": options})
         )
@@ -65,6 +72,7 @@ class Sindi:
             values=rows.data.astype(np.float32),
             ids=np.arange(rows.shape[0], dtype=np.int64),
         )
+        self.build_seconds = time.perf_counter() - start
         columns, values = queries.indices.astype(np.uint32), queries.data.astype(np.float32)
         bounds = zip(queries.indptr[:-1], queries.indptr[1:], strict=True)
         self.queries = [(np.array([0, b - a], np.uint32), columns[a:b], values[a:b]) for a, b in bounds]
@@ -79,12 +87,179 @@ class Sindi:
 
     def ids(self, results: list[Any], k: int) -> Ids:
         """Raw results as ids, -1 for those that are none."""
-        out = np.full((len(results), k), -1, np.int64)
-        for i, (ids, _) in enumerate(results):
-            own = np.asarray(ids).ravel()[:k]
-            own = own[(own >= 0) & (own < self.n_rows)]
-            out[i, : len(own)] = own
-        return out
+        found = (np.asarray(ids).ravel() for ids, _ in results)
+        return _padded([own[(own >= 0) & (own < self.n_rows)] for own in found], k)
+
+
+def _padded(found: list[Any], k: int) -> Ids:
+    """Ids of each query as one array, -1 where there are fewer than k."""
+    out = np.full((len(found), k), -1, np.int64)
+    for i, own in enumerate(found):
+        out[i, : len(own)] = own[:k]
+    return out
+
+
+class TopN:
+    """sparse_dot_topn: all products, the k best of them."""
+
+    def __init__(self, sparse_dot_topn: Any, rows: sp.csr_matrix, queries: sp.csr_matrix):
+        start = time.perf_counter()
+        self.columns = rows.T.tocsr()
+        self.build_seconds = time.perf_counter() - start
+        self.product, self.queries = sparse_dot_topn.sp_matmul_topn, queries
+
+    def search(self, _: str, k: int) -> sp.csr_matrix:
+        """Ask all queries at once; it knows no settings."""
+        return self.product(self.queries, self.columns, top_n=k, sort=True, n_threads=1)
+
+    def ids(self, found: sp.csr_matrix, k: int) -> Ids:
+        """Columns of the result, best first."""
+        return topn_ids(found, k)
+
+
+class PyNNDescent:
+    """PyNNDescent with 30 neighbours, prepared; asked in one thread, for in several it crashes on sparse data."""
+
+    def __init__(self, pynndescent: Any, rows: Rows, queries: Rows, metric: str):
+        self.queries = queries.copy()  # it sorts its input in place
+        self._built(pynndescent, rows[:1000].copy(), metric).query(self.queries[:2], k=2)  # compiles
+        start = time.perf_counter()
+        self.index = self._built(pynndescent, rows.copy(), metric)
+        self.build_seconds = time.perf_counter() - start
+
+    @staticmethod
+    def _built(pynndescent: Any, rows: Rows, metric: str) -> Any:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            index = pynndescent.NNDescent(rows, metric=metric, n_neighbors=30, random_state=1, n_jobs=2)
+            index.prepare()
+        return index
+
+    def search(self, epsilon: float, k: int) -> Any:
+        """Ask all queries at once."""
+        return self.index.query(self.queries, k=k, epsilon=epsilon)
+
+    def ids(self, found: Any, k: int) -> Ids:
+        """First of (ids, distances)."""
+        return found[0].astype(np.int64)
+
+
+class Nmslib:
+    """HNSW of nmslib: cosine of sparse rows, jaccard of sets (as text), euclidean of dense rows."""
+
+    def __init__(self, nmslib: Any, rows: Rows, queries: Rows, metric: str):
+        space, kind = {
+            "cosine": ("cosinesimil_sparse_fast", nmslib.DataType.SPARSE_VECTOR),
+            "jaccard": ("jaccard_sparse", nmslib.DataType.OBJECT_AS_STRING),
+            "euclidean": ("l2", nmslib.DataType.DENSE_VECTOR),
+        }[metric]
+        if metric == "jaccard":
+            rows, queries = _sets_as_text(rows), _sets_as_text(queries)
+        elif metric == "cosine":
+            rows, queries = rows.sorted_indices(), queries.sorted_indices()
+        self.queries = queries
+        start = time.perf_counter()
+        self.index = nmslib.init(method="hnsw", space=space, data_type=kind)
+        self.index.addDataPointBatch(rows)
+        self.index.createIndex({"M": 16, "efConstruction": 80, "post": 0, "indexThreadQty": 2})
+        self.build_seconds = time.perf_counter() - start
+
+    def search(self, ef: int, k: int) -> Any:
+        """Ask all queries at once."""
+        self.index.setQueryTimeParams({"efSearch": ef})
+        return self.index.knnQueryBatch(self.queries, k=k, num_threads=1)
+
+    def ids(self, found: Any, k: int) -> Ids:
+        """First of each query's (ids, distances)."""
+        return _padded([ids for ids, _ in found], k)
+
+
+def _sets_as_text(sets: sp.csr_matrix) -> list[str]:
+    bounds = zip(sets.indptr[:-1], sets.indptr[1:], strict=True)
+    return [" ".join(map(str, sets.indices[a:b])) for a, b in bounds]
+
+
+class Seismic:
+    """Seismic (the class for more than 65,535 columns), over rows of unit length.
+
+    Its traps: rows' columns must be sorted; column 42 is asked for as "42"; results come back out of
+    the queries' order.
+    """
+
+    def __init__(self, seismic: Any, rows: sp.csr_matrix, queries: sp.csr_matrix):
+        columns, values, indptr = _three_arrays(rows)
+        names = [str(i) for i in range(rows.shape[0])]
+        start = time.perf_counter()
+        dataset = seismic.SeismicDatasetLV()
+        dataset.add_documents_by_id(names, columns.astype(np.int64), values, indptr)
+        options = {"n_postings": 2000, "centroid_fraction": 0.05, "summary_energy": 0.5, "max_fraction": 6.0}
+        self.index = seismic.SeismicIndexLV.build_from_dataset(dataset, **options, num_threads=2)
+        self.build_seconds = time.perf_counter() - start
+        text, bounds = seismic.get_seismic_string(), list(zip(queries.indptr[:-1], queries.indptr[1:], strict=True))
+        columns, values = queries.indices.astype(text), queries.data.astype(np.float32)
+        self.queries = {
+            "queries_ids": np.arange(queries.shape[0]).astype(text),
+            "query_components": [columns[a:b] for a, b in bounds],
+            "query_values": [values[a:b] for a, b in bounds],
+        }
+
+    def search(self, setting: tuple[int, float], k: int) -> Any:
+        """Ask all queries at once; a setting is (query_cut, heap_factor)."""
+        cut, factor = setting
+        return self.index.batch_search(
+            **self.queries, k=k, query_cut=cut, heap_factor=factor, n_knn=0, sorted=True, num_threads=1
+        )
+
+    def ids(self, found: Any, k: int) -> Ids:
+        """Results put in order by the query's name; a query without any has no name either."""
+        own = {int(results[0][0]): [int(row) for _, _, row in results] for results in found if results}
+        return _padded([own.get(i, []) for i in range(len(self.queries["queries_ids"]))], k)
+
+
+class Kannolo:
+    """HNSW of kANNolo, by inner product of rows of unit length; at most 65,536 columns."""
+
+    MAX_COLUMNS = 65_536
+
+    def __init__(self, kannolo: Any, rows: sp.csr_matrix, queries: sp.csr_matrix):
+        self.queries, (columns, values, indptr) = _three_arrays(queries), _three_arrays(rows)
+        start = time.perf_counter()
+        self.index = kannolo.SparsePlainHNSW.build_from_arrays(columns, values, indptr, m=16, ef_construction=80)
+        self.build_seconds = time.perf_counter() - start
+
+    def search(self, ef: int, k: int) -> Any:
+        """Ask all queries at once."""
+        return self.index.batch_search(*self.queries, k=k, ef_search=ef, num_threads=1)
+
+    def ids(self, found: Any, k: int) -> Ids:
+        """Second of (similarities, ids), which are flat."""
+        return np.asarray(found[1]).reshape(-1, k).astype(np.int64)
+
+
+def _three_arrays(rows: sp.csr_matrix) -> tuple[Any, Any, Any]:
+    rows = rows.sorted_indices()
+    return rows.indices.astype(np.int32), rows.data.astype(np.float32), rows.indptr.astype(np.int64)
+
+
+class Hnswlib:
+    """hnswlib over dense rows, euclidean: M = 16, ef_construction = 100."""
+
+    def __init__(self, hnswlib: Any, rows: npt.NDArray[np.float32], queries: npt.NDArray[np.float32]):
+        self.queries = queries
+        start = time.perf_counter()
+        self.index = hnswlib.Index(space="l2", dim=rows.shape[1])
+        self.index.init_index(max_elements=len(rows), M=16, ef_construction=100, random_seed=1)
+        self.index.add_items(rows, num_threads=2)
+        self.build_seconds = time.perf_counter() - start
+
+    def search(self, ef: int, k: int) -> Any:
+        """Ask all queries at once."""
+        self.index.set_ef(ef)
+        return self.index.knn_query(self.queries, k=k, num_threads=1)
+
+    def ids(self, found: Any, k: int) -> Ids:
+        """First of (ids, distances)."""
+        return found[0].astype(np.int64)
 
 
 class ScipyProduct:
