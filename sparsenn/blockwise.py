@@ -34,7 +34,7 @@ TILE = 2**17  # values of a tile of rows: half of a 1 MiB second cache
 TOGETHER = 16  # queries that share a tile
 # Nanoseconds, as those of termwise
 PRODUCT = 0.02  # one multiplication of a BLAS product
-LISTED_ROW, LISTED_VALUE = 30.0, 1.0  # a row of a list, and each of its stored values
+LISTED_ROW, LISTED_VALUE = 15.0, 1.0  # a row of a list, and each of its stored values
 LISTED_ROW_DENSE, LISTED_VALUE_DENSE = 20.0, 0.14
 
 # Rows by label and id, where those of each label begin, and the label of each query.

@@ -298,20 +298,16 @@ class ExactEngine:
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Nanoseconds of each query: by a scan of all rows, and by a list of the eligible ones."""
         n, cost = self.n_rows, self.space.bound.metric.cost
-        eligible = blockwise.count_labels(filter)[filter.wanted].astype(np.float64)
+        eligible = blockwise.count_labels(filter)[filter.wanted]
         row = blockwise.row_cost(self.space, self.values_per_row)
+        listed = eligible * row
         if way == "postings":
-            work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr).astype(np.float64)
+            work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr)
             few = self._few(metric, x, way)
-            scan = termwise.scan_costs(work, few, n, cost, self.prunes)
-            # queries that meet too few of the eligible rows look for others among those that share nothing
-            share = np.maximum(eligible, 1.0) / n
-            scan += np.where(few & (work * share < k), np.minimum(k / share, n), 0.0) * termwise.UNMET_ROW
-        elif way == "products":
-            scan = np.full(len(eligible), n * (blockwise.PRODUCT * self.values_per_row + termwise.FINISH_ROW))
-        else:
-            scan = np.full(len(eligible), n * row)
-        return scan, eligible * row
+            return termwise.scan_costs(work, few, eligible, k, n, cost, self.prunes), listed
+        if way == "products":
+            row = blockwise.PRODUCT * self.values_per_row + termwise.FINISH_ROW
+        return np.full(len(listed), n * row), listed
 
     def _products(self, x: Store, start: int, stop: int) -> Any:
         """Blocks of float32 inner products with all rows: (first row, products, bound of their relative error)."""

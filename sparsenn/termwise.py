@@ -46,7 +46,7 @@ SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes 
 MEET_POSTING = 1.9  # of a query that looks only at the rows it meets
 FINISH_ROW = 1.3  # all rows: finished, compared, cleared
 LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves out common terms
-UNMET_ROW = 1.0  # looked at by a query that meets fewer than it wants
+UNMET_ROW = 1.5  # looked at by a query that meets fewer than it wants
 # In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
 # alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
 VERIFY = 150
@@ -554,12 +554,25 @@ def meeting_few(metric: Compiled, x: Store, n_rows: int, postings: Postings) -> 
 
 
 def scan_costs(
-    work: npt.NDArray[np.float64], few: npt.NDArray[np.bool_], n_rows: int, cost: tuple[float, float], prunes: bool
+    work: npt.NDArray[np.int64],
+    few: npt.NDArray[np.bool_],
+    eligible: npt.NDArray[np.int64],
+    k: int,
+    n_rows: int,
+    cost: tuple[float, float],
+    prunes: bool,
 ) -> npt.NDArray[np.float64]:
-    """Nanoseconds of each query by the postings that its terms have; `cost` is the metric's."""
-    step, finish = cost
-    whole = SUM_POSTING * (LEFT_TO_SUM if prunes else 1.0) * step * work + FINISH_ROW * finish * n_rows
-    return np.where(few, MEET_POSTING * step * work, whole)
+    """Nanoseconds of each query, by the postings that its terms have and the rows it may find.
+
+    `cost` is the metric's, of a step and of finishing.
+    """
+    share = np.maximum(eligible, 1) / n_rows
+    # the rarer the eligible rows, the farther the nearest, and the fewer terms can be left out: of 1 % none
+    left = LEFT_TO_SUM ** np.maximum(1.0 + 0.5 * np.log10(share), 0.0) if prunes else 1.0
+    whole = SUM_POSTING * left * cost[0] * work + FINISH_ROW * cost[1] * n_rows
+    # who meets too few of the eligible rows looks for others among those that share nothing
+    unmet = np.where(work * share < k, np.minimum(k / share, n_rows), 0.0)
+    return np.where(few, MEET_POSTING * cost[0] * work + UNMET_ROW * unmet, whole)
 
 
 @kernel
