@@ -47,17 +47,17 @@ def list_rows(filter: Filter, n_rows: int, n_queries: int) -> Listing:
         return Listing(
             np.arange(n_rows, dtype=np.uint32), np.array([0, n_rows], np.int64), np.zeros(n_queries, np.int32)
         )
+    rows = np.flatnonzero(filter.labels >= 0)
     counts = count_labels(filter)
-    labels = filter.labels.astype(np.int16) if len(counts) < 2**15 else filter.labels  # numpy sorts those by digits
-    order = np.argsort(labels, kind="stable").astype(np.uint32)
-    starts = len(order) - counts.sum() + np.concatenate([[0], np.cumsum(counts)])
-    return Listing(order, starts.astype(np.int64), filter.wanted)
+    labels = filter.labels[rows].astype(np.int16 if len(counts) < 2**15 else np.int32)  # numpy sorts int16 by digits
+    members = rows[np.argsort(labels, kind="stable")].astype(np.uint32)
+    return Listing(members, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), filter.wanted)
 
 
 def count_labels(filter: Filter) -> npt.NDArray[np.int64]:
     """Rows of each label that a query has or could have."""
-    n_labels = 1 + int(max(filter.labels.max(initial=-1), filter.wanted.max(initial=-1)))
-    counts: npt.NDArray[np.int64] = np.bincount(filter.labels + 1, minlength=n_labels + 1)[1:]
+    there = filter.labels[np.flatnonzero(filter.labels >= 0)]
+    counts: npt.NDArray[np.int64] = np.bincount(there, minlength=1 + int(filter.wanted.max(initial=-1)))
     return counts
 
 

@@ -222,7 +222,7 @@ class Index:
             The rows that may be found: a mask, or their ids.
         groups : (row_labels, query_labels), optional
             Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
-            Numbers, text, or anything that can be compared; NaN equals nothing.
+            Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
 
@@ -271,7 +271,7 @@ class Index:
             The rows that may be found: a mask, or their ids.
         groups : (row_labels, query_labels), optional
             Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
-            Numbers, text, or anything that can be compared; NaN equals nothing.
+            Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
 
