@@ -103,7 +103,7 @@ def _verify(metric, x, y, postings, n_features, n_queries, order, count, tier):
             for r in range(m):
                 ws.rows[r] = order[(first + begin + r) % n]
             size, limit = termwise.verify(
-                metric, x, i, y, True, ws.sums, postings.ends, tier * n, m, ws, -1, heap, size, limit, np.float32(-1)
+                metric, x, i, y, True, ws.sums, postings.ends, tier * n, m, ws, heap, size, limit, np.float32(-1)
             )
         unscatter(x, i, ws.w)
         total += size

@@ -3,20 +3,27 @@
 A tile of rows that fits the second cache is compared with several queries before the next tile.
 Where an inner product and statistics tell the distance, BLAS multiplies in float32, and whatever may
 still be among the nearest given float32's error is measured again in float64.
+
+With a filter, only rows that a query may find are compared with it, and queries of one label share tiles.
+That serves rows that have postings too, where few of them are eligible.
 """
 
+from collections import namedtuple
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sparsenn._jit import entry, kernel
-from sparsenn.distance import BLOCK, corrected, evaluate, scatter, unscatter
+from sparsenn.distance import BLOCK, Space, corrected, evaluate, scatter, unscatter
+from sparsenn.filters import Filter
 from sparsenn.heap import Heap, make_heap
 from sparsenn.parallel import map_blocks
 from sparsenn.termwise import (
     NO_RADIUS,
     append_found,
     list_candidates,
+    make_filtered,
     make_found,
     make_workspace,
     offer,
@@ -27,6 +34,40 @@ from sparsenn.termwise import (
 
 TILE = 2**17  # values of a tile of rows: half of a 1 MiB second cache
 TOGETHER = 16  # queries that share a tile
+# Nanoseconds, as those of termwise
+PRODUCT = 0.02  # one multiplication of a BLAS product
+LISTED_ROW, LISTED_VALUE = 15.0, 1.0  # a row of a list, and each of its stored values
+LISTED_ROW_DENSE, LISTED_VALUE_DENSE = 20.0, 0.14
+
+# Rows by label and id, where those of each label begin, and the label of each query.
+Listing = namedtuple("Listing", "members starts wanted")
+
+
+def list_rows(filter: Filter, n_rows: int, n_queries: int) -> Listing:
+    """Rows of each label; without labels, all rows under one."""
+    if not filter.labels.size:
+        return Listing(
+            np.arange(n_rows, dtype=np.uint32), np.array([0, n_rows], np.int64), np.zeros(n_queries, np.int32)
+        )
+    rows = np.flatnonzero(filter.labels >= 0)
+    counts = count_labels(filter)
+    labels = filter.labels[rows].astype(np.int16 if len(counts) < 2**15 else np.int32)  # numpy sorts int16 by digits
+    members = rows[np.argsort(labels, kind="stable")].astype(np.uint32)
+    return Listing(members, np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), filter.wanted)
+
+
+def count_labels(filter: Filter) -> npt.NDArray[np.int64]:
+    """Rows of each label that a query has or could have."""
+    there = filter.labels[np.flatnonzero(filter.labels >= 0)]
+    counts: npt.NDArray[np.int64] = np.bincount(there, minlength=1 + int(filter.wanted.max(initial=-1)))
+    return counts
+
+
+def row_cost(space: Space, values_per_row: float) -> float:
+    """Nanoseconds to measure a row of a list."""
+    sparse = space.container == "csr" or space.bound.metric.pair is not None
+    row, value = (LISTED_ROW, LISTED_VALUE) if sparse else (LISTED_ROW_DENSE, LISTED_VALUE_DENSE)
+    return row + values_per_row * value * space.bound.metric.cost[0]
 
 
 @kernel
@@ -38,25 +79,41 @@ def tile_rows(y):
 
 
 @kernel
-def scan_tile(metric, x, i, y, begin, end, ws, skip, heap, size, limit, radius):
-    """Offer the rows [begin, end) of `y` to the heap of row `i` of `x`."""
+def scan_tile(metric, x, i, y, listing, begin, end, ws, skip, heap, size, limit, radius):
+    """Offer the rows [begin, end) of those that row `i` of `x` may find to its heap."""
+    label = listing.wanted[i]
+    begin += listing.starts[label]
+    end = min(end + listing.starts[label], listing.starts[label + 1])
+    if begin >= end:
+        return size, limit
     scatter(x, i, ws.w)
     for first in range(begin, end, BLOCK):
         m = min(BLOCK, end - first)
         for r in range(m):
-            ws.rows[r] = first + r
+            ws.rows[r] = listing.members[first + r]
         evaluate(metric, x, i, ws.w, y, ws.rows, m, ws.shared, ws.block, ws.out)
         for r in range(m):
-            if ws.out[r] <= limit and first + r != skip:
-                size, limit = offer(metric, heap, size, limit, radius, ws.out[r], first + r)
+            row = np.int64(ws.rows[r])
+            if ws.out[r] <= limit and row != skip:
+                size, limit = offer(metric, heap, size, limit, radius, ws.out[r], row)
     unscatter(x, i, ws.w)
     return size, limit
 
 
+@kernel
+def longest_list(listing):
+    """Rows of the commonest label."""
+    longest = np.int64(0)
+    for label in range(listing.starts.shape[0] - 1):
+        longest = max(longest, listing.starts[label + 1] - listing.starts[label])
+    return longest
+
+
 @entry
-def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices, distances):
+def nearest_blockwise(metric, x, y, listing, n_features, start, stop, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x`."""
-    n, k = y.indptr.shape[0] - 1, indices.shape[1]
+    k = indices.shape[1]
+    longest = longest_list(listing)
     ws = make_workspace(0, n_features)
     many = make_heap(TOGETHER * k)
     sizes, limits = np.zeros(TOGETHER, np.int64), np.empty(TOGETHER, np.float64)
@@ -65,7 +122,7 @@ def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices,
         together = min(TOGETHER, stop - first)
         sizes[:] = 0
         limits[:] = np.inf
-        for begin in range(0, n, tile):
+        for begin in range(0, longest, tile):
             for c in range(together):
                 part = slice(c * k, (c + 1) * k)
                 heap = Heap(many.distances[part], many.ids[part], many.surrogates[part])
@@ -75,8 +132,9 @@ def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices,
                     x,
                     first + c,
                     y,
+                    listing,
                     begin,
-                    min(begin + tile, n),
+                    begin + tile,
                     ws,
                     skip,
                     heap,
@@ -91,15 +149,15 @@ def nearest_blockwise(metric, x, y, n_features, start, stop, skip_self, indices,
 
 
 @entry
-def within_blockwise(metric, x, y, n_features, start, stop, skip_self, limit, radius):
+def within_blockwise(metric, x, y, listing, n_features, start, stop, skip_self, limit, radius):
     """All rows within `radius` of each of the rows [start, stop): counts, ids, distances."""
-    n = y.indptr.shape[0] - 1
+    longest = longest_list(listing)
     ws = make_workspace(0, n_features)
-    heap = make_heap(n)
+    heap = make_heap(longest)
     found = make_found(stop - start)
     for i in range(start, stop):
         skip = i if skip_self else -1
-        size, _ = scan_tile(metric, x, i, y, 0, n, ws, skip, heap, np.int64(0), limit, radius)
+        size, _ = scan_tile(metric, x, i, y, listing, 0, longest, ws, skip, heap, np.int64(0), limit, radius)
         found = append_found(found, i - start, heap, size)
     return found.counts, found.ids[: found.used[0]], found.distances[: found.used[0]]
 
@@ -125,18 +183,18 @@ def distances_blockwise(metric, x, y, n_features, start, stop, out):
 def verify_products(metric, x, i, y, products, norms, most, ws, skip, heap, limit, radius):
     """Measure again every row that may be within `limit`, given the products' error."""
     n = products.shape[0]
-    found = list_candidates(metric, x, i, y, products, norms, most, limit, n, ws)
-    return verify_listed(metric, x, i, y, False, products, y.indptr, 1, found, ws, skip, heap, limit, radius)
+    found = list_candidates(metric, x, i, y, products, norms, most, limit, n, ws, skip)
+    return verify_listed(metric, x, i, y, False, products, y.indptr, 1, found, ws, heap, limit, radius)
 
 
 @entry
-def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, indices, distances):
+def nearest_of_products(metric, x, y, products, norms, error, filter, start, skip_self, indices, distances):
     """The k nearest rows, from float32 inner products of the rows from `start` on with all of `y`.
 
     `norms` are those of `y`; `error` bounds the products' relative error.
     """
     k = indices.shape[1]
-    ws = make_workspace(y.indptr.shape[0] - 1, 0)
+    ws = make_filtered(y.indptr.shape[0] - 1, 0, filter)
     heap, seeds = make_heap(k), make_heap(2 * k)
     for c in range(products.shape[0]):
         i = start + c
@@ -148,10 +206,10 @@ def nearest_of_products(metric, x, y, products, norms, error, start, skip_self, 
 
 
 @entry
-def within_products(metric, x, y, products, norms, error, start, skip_self, limit, radius):
+def within_products(metric, x, y, products, norms, error, filter, start, skip_self, limit, radius):
     """Rows within `radius`, from float32 inner products: counts, ids, distances."""
     n = y.indptr.shape[0] - 1
-    ws = make_workspace(n, 0)
+    ws = make_filtered(n, 0, filter)
     heap = make_heap(n)
     found = make_found(products.shape[0])
     for c in range(products.shape[0]):

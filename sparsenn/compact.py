@@ -19,9 +19,10 @@ import numpy.typing as npt
 
 from sparsenn import traversal
 from sparsenn._jit import entry
-from sparsenn.blockwise import nearest_blockwise
+from sparsenn.blockwise import list_rows, nearest_blockwise
 from sparsenn.distance import Compiled, Space, Store, take
 from sparsenn.exact import ExactEngine, one_blas_thread
+from sparsenn.filters import NO_FILTER
 from sparsenn.parallel import map_blocks
 from sparsenn.rerank import nearest_listed
 
@@ -52,6 +53,7 @@ class Form:
     z: Store
     shrink: Callable[[Store], Store] | None = None
     edges: int = 0
+    express: Callable[[Store], Store] | None = None  # queries as rows of `x`; None where they are as they come
 
     def reordered(self, order: npt.NDArray[np.int64]) -> "Form":
         """Return the form with its rows in another order."""
@@ -210,36 +212,40 @@ def _sketch(
     n_jobs: int | None,
 ) -> Form:
     """Project all rows and round them to bytes."""
-    n, m = len(store.indptr) - 1, len(store.indices)
-    matrix, shift = store.data.reshape(n, m), (mean @ axes).astype(np.float32)
-    first = matrix[:BLOCK_ROWS] @ axes - shift
+    m = len(store.indices)
+    shift, offset, narrow = (mean @ axes).astype(np.float32), mean @ mean / 2, mean.astype(np.float32)
+    first = store.data[: BLOCK_ROWS * m].reshape(-1, m) @ axes - shift
     step = max(REACH * float(first.std()) / 127, 1e-30)
-    codes = np.zeros((n, width), np.int8)
-    offsets = np.zeros(n)
 
-    def project(begin: int, end: int) -> None:
-        for a in range(begin, end, BLOCK_ROWS):
-            part = matrix[a : min(a + BLOCK_ROWS, end)]
-            turned = part @ axes
-            turned -= shift
-            turned *= np.float32(1 / step)
-            np.clip(np.rint(turned, out=turned), -127, 127, out=turned)
-            codes[a : a + len(part), : axes.shape[1]] = turned
-            if centred:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
-                offsets[a : a + len(part)] = part @ mean.astype(np.float32) - mean @ mean / 2
+    def express(rows: Store, jobs: int | None = 1) -> Store:
+        n = len(rows.indptr) - 1
+        matrix, codes, offsets = rows.data.reshape(n, m), np.zeros((n, width), np.int8), np.zeros(n)
+
+        def project(begin: int, end: int) -> None:
+            for a in range(begin, end, BLOCK_ROWS):
+                part = matrix[a : min(a + BLOCK_ROWS, end)]
+                turned = part @ axes
+                turned -= shift
+                turned *= np.float32(1 / step)
+                np.clip(np.rint(turned, out=turned), -127, 127, out=turned)
+                codes[a : a + len(part), : axes.shape[1]] = turned
+                if centred:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
+                    offsets[a : a + len(part)] = part @ narrow - offset
+
+        map_blocks(project, n, jobs, BLOCK_ROWS)
+        stats = np.stack([rows.stats[0], offsets]) if centred else rows.stats
+        words = codes.reshape(-1).view(np.float32)
+        return Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, stats)
 
     with one_blas_thread:
-        map_blocks(project, n, n_jobs, BLOCK_ROWS)
-    stats = np.stack([store.stats[0], offsets]) if centred else store.stats
-    words = codes.reshape(-1).view(np.float32)
-    x = Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, stats)
+        x = express(store, n_jobs)
     small = metric._replace(
         measure=traversal.inner_bytes(width),
         settle=traversal.finish(record.finish, record.additive, record.factor, scaled=True, centred=centred),
         refine=0,
         params=np.append(metric.params, step * step),
     )
-    return Form(f"sketches of {width} bytes", small, x, x)
+    return Form(f"sketches of {width} bytes", small, x, x, express=express)
 
 
 class Truth(NamedTuple):
@@ -278,8 +284,10 @@ def edges_for(form: Form, truth: Truth, exact: Compiled, y: Store, n_features: i
     own = take(form.x, truth.rows)
     ids, near = np.empty((m, most + 1), np.int64), np.empty((m, most + 1), np.float32)
 
+    listing = list_rows(NO_FILTER, n, m)
+
     def search(a: int, b: int) -> None:
-        nearest_blockwise(form.metric, own, form.z, n_features, a, b, False, ids, near)
+        nearest_blockwise(form.metric, own, form.z, listing, n_features, a, b, False, ids, near)
 
     map_blocks(search, m, n_jobs, -(-m // 2))
     found = np.empty((m, most + 1), np.float32)

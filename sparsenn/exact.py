@@ -6,7 +6,7 @@ rows in blocks (`blockwise`).
 """
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ import numpy.typing as npt
 
 from sparsenn import blockwise, termwise
 from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
+from sparsenn.filters import NO_FILTER, Filter
 from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
@@ -144,10 +145,22 @@ class ExactEngine:
             negative = self.has_negative or queries.has_negative
         return own, self.space.compiled_for(own, self._store, negative)
 
-    def nearest(self, queries: Rows | None, k: int, n_jobs: int | None, tick: Tick = None) -> Neighbors:
-        """The k nearest rows of each query; with None, of each row among the others."""
+    def nearest(
+        self, queries: Rows | None, k: int, n_jobs: int | None, tick: Tick = None, filter: Filter | None = None
+    ) -> Neighbors:
+        """The k nearest rows of each query; with None, of each row among the others.
+
+        A filter is for queries, and says which rows each of them may find.
+        """
         x, metric = self._own(queries)
-        return self._nearest(x, metric, k, n_jobs, queries is None, tick)
+        if filter is None:
+            return self._nearest(x, metric, k, n_jobs, queries is None, tick)
+        n = x.indptr.shape[0] - 1
+        indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
+        for ids, way, part in self._parts(x, metric, filter, k):
+            found = self._nearest(take(x, ids), metric, k, n_jobs, False, tick, part, way)
+            indices[ids], distances[ids] = found
+        return Neighbors(indices, distances)
 
     def nearest_of(self, ids: npt.NDArray[np.int64], k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of some of the rows, each among the others."""
@@ -160,9 +173,17 @@ class ExactEngine:
         return Neighbors(indices[kept].reshape(-1, k), distances[kept].reshape(-1, k))
 
     def _nearest(
-        self, x: Store, metric: Compiled, k: int, n_jobs: int | None, skip: bool, tick: Tick = None
+        self,
+        x: Store,
+        metric: Compiled,
+        k: int,
+        n_jobs: int | None,
+        skip: bool,
+        tick: Tick = None,
+        filter: Filter = NO_FILTER,
+        way: str | None = None,
     ) -> Neighbors:
-        way = self._way_for(x)
+        way = way or self._way_for(x)
         n = x.indptr.shape[0] - 1
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
         held = min(k, self.n_rows)  # no memory for more than there can be
@@ -170,24 +191,25 @@ class ExactEngine:
         m = self.space.n_features
         few = self._few(metric, x, way)
         some, all_ = bool(few.any()), bool(few.all())
-        marked = self._postings_for(held, n_jobs) if some or self.patterns is not None else None
+        marked = self._postings_for(held, n_jobs) if some or way == "patterns" else None
+        listing = blockwise.list_rows(filter, self.n_rows, n) if way == "blocks" else None
 
         def block(start: int, stop: int) -> None:
-            if self.patterns is not None:
+            if way == "patterns":
                 nearest_by_patterns(metric, x, self._store, marked, self.patterns, start, stop, skip, found, near)
             elif way == "postings":
                 if some:
-                    termwise.nearest_few(metric, x, self._store, marked, start, stop, few, skip, found, near)
+                    termwise.nearest_few(metric, x, self._store, marked, filter, start, stop, few, skip, found, near)
                 if not all_:
                     termwise.nearest_many(
-                        metric, x, self._store, self._postings, m, start, stop, few, skip, found, near
+                        metric, x, self._store, self._postings, filter, m, start, stop, few, skip, found, near
                     )
             elif way == "blocks":
-                blockwise.nearest_blockwise(metric, x, self._store, m, start, stop, skip, found, near)
+                blockwise.nearest_blockwise(metric, x, self._store, listing, m, start, stop, skip, found, near)
             else:
                 for at, products, error in self._products(x, start, stop):
                     blockwise.nearest_of_products(
-                        metric, x, self._store, products, self._norms, error, at, skip, found, near
+                        metric, x, self._store, products, self._norms, error, filter, at, skip, found, near
                     )
 
         self._map(way, block, n, n_jobs, tick)
@@ -196,41 +218,98 @@ class ExactEngine:
             indices[:, :held], distances[:, :held] = found, near
         return Neighbors(indices, distances)
 
-    def within(self, queries: Rows | None, radius: float, n_jobs: int | None) -> RaggedNeighbors:
-        """All rows within `radius` of each query; with None, of each row among the others."""
+    def within(
+        self, queries: Rows | None, radius: float, n_jobs: int | None, filter: Filter | None = None
+    ) -> RaggedNeighbors:
+        """All rows within `radius` of each query; with None, of each row among the others.
+
+        A filter is for queries, and says which rows each of them may find.
+        """
         x, metric = self._own(queries)
-        way = self._way_for(x)
-        n = x.indptr.shape[0] - 1
+        if filter is None:
+            found = self._within(x, metric, radius, n_jobs, queries is None)
+            return RaggedNeighbors(_starts(found[0]), *found[1:])
+        order, parts = [np.zeros(0, np.int64)], [_nothing()]
+        for ids, way, part in self._parts(x, metric, filter, 0):
+            order.append(ids)
+            parts.append(self._within(take(x, ids), metric, radius, n_jobs, False, part, way))
+        counts, ids, distances = (np.concatenate(p) for p in zip(*parts, strict=True))
+        back = np.argsort(np.concatenate(order))
+        indptr = _starts(counts[back])
+        places = np.arange(len(ids)) + np.repeat(_starts(counts)[:-1][back] - indptr[:-1], counts[back])
+        return RaggedNeighbors(indptr, ids[places], distances[places])
+
+    def _within(
+        self,
+        x: Store,
+        metric: Compiled,
+        radius: float,
+        n_jobs: int | None,
+        skip: bool,
+        filter: Filter = NO_FILTER,
+        way: str | None = None,
+    ) -> tuple[Any, Any, Any]:
+        """How many rows are within `radius` of each query, which, and their distances."""
+        way = way or self._way_for(x)
+        n, m, y = x.indptr.shape[0] - 1, self.space.n_features, self._store
         with np.errstate(over="ignore"):
             narrow = np.float32(radius)
         limit = self.space.surrogate_of(float(np.nextafter(narrow, np.float32(np.inf))))
         limit += abs(limit) * termwise.LOOSE + metric.noise
-        skip, m = queries is None, self.space.n_features
         few = self._few(metric, x, way)
+        listing = blockwise.list_rows(filter, self.n_rows, n) if way == "blocks" else None
+        p, patterns = (self._postings if self.way == "postings" else None), self.patterns
 
         def block(start: int, stop: int) -> list[tuple[Any, Any, Any]]:
-            if self.patterns is not None:
-                return [
-                    within_by_patterns(
-                        metric, x, self._store, self._postings, self.patterns, start, stop, skip, limit, narrow
-                    )
-                ]
+            if way == "patterns":
+                return [within_by_patterns(metric, x, y, p, patterns, start, stop, skip, limit, narrow)]
             if way == "postings":
-                return [
-                    termwise.within_termwise(
-                        metric, x, self._store, self._postings, m, start, stop, few, skip, limit, narrow
-                    )
-                ]
+                return [termwise.within_termwise(metric, x, y, p, filter, m, start, stop, few, skip, limit, narrow)]
             if way == "blocks":
-                return [blockwise.within_blockwise(metric, x, self._store, m, start, stop, skip, limit, narrow)]
+                return [blockwise.within_blockwise(metric, x, y, listing, m, start, stop, skip, limit, narrow)]
             return [
-                blockwise.within_products(metric, x, self._store, products, self._norms, error, at, skip, limit, narrow)
+                blockwise.within_products(metric, x, y, products, self._norms, error, filter, at, skip, limit, narrow)
                 for at, products, error in self._products(x, start, stop)
             ]
 
-        parts = [part for parts in self._map(way, block, n, n_jobs) for part in parts]
-        counts, ids, distances = (np.concatenate(p) for p in zip(*parts, strict=True)) if parts else _nothing()
-        return RaggedNeighbors(np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), ids, distances)
+        parts = [part for parts in self._map(way, block, n, n_jobs) for part in parts] or [_nothing()]
+        counts, ids, distances = (np.concatenate(p) for p in zip(*parts, strict=True))
+        return counts, ids, distances
+
+    def _parts(
+        self, x: Store, metric: Compiled, filter: Filter, k: int
+    ) -> Iterator[tuple[npt.NDArray[np.int64], str, Filter]]:
+        """Queries that are answered one way: their numbers, the way, and their part of the filter."""
+        way = self._way_for(x, filtered=True)
+        scan, listed = self._costs(x, metric, filter, k, way)
+        by_list = listed <= scan
+        for chosen, how in ((by_list, "blocks"), (~by_list, way)):
+            ids = np.flatnonzero(chosen)
+            if ids.size:
+                ids = ids[np.argsort(filter.wanted[ids], kind="stable")]  # queries of a label read the same rows
+                yield ids, how, filter._replace(wanted=filter.wanted[ids])
+
+    def predict(self, queries: Rows, filter: Filter, k: int) -> float:
+        """Nanoseconds that the answers would take on one thread, beside what each query costs in any case."""
+        x, metric = self._own(queries)
+        scan, listed = self._costs(x, metric, filter, k, self._way_for(x, filtered=True))
+        return float(np.minimum(scan, listed).sum())
+
+    def _costs(
+        self, x: Store, metric: Compiled, filter: Filter, k: int, way: str
+    ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+        """Nanoseconds of each query: by a scan of all rows, and by a list of the eligible ones."""
+        n, cost = self.n_rows, self.space.bound.metric.cost
+        eligible = blockwise.count_labels(filter)[filter.wanted]
+        row = blockwise.row_cost(self.space, self.values_per_row)
+        listed = eligible * row
+        if way == "postings":
+            work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr)
+            few = self._few(metric, x, way)
+            return termwise.scan_costs(work, few, eligible, k, n, cost, self.prunes), listed
+        if way == "products":
+            row = blockwise.PRODUCT * self.values_per_row + termwise.FINISH_ROW
+        return np.full(len(listed), n * row), listed
 
     def _products(self, x: Store, start: int, stop: int) -> Any:
         """Blocks of float32 inner products with all rows: (first row, products, bound of their relative error)."""
@@ -242,11 +321,11 @@ class ExactEngine:
         for at in range(start, stop, size):
             yield at, queries[at : min(at + size, stop)] @ matrix.T, error
 
-    def _way_for(self, x: Store) -> str:
+    def _way_for(self, x: Store, filtered: bool = False) -> str:
         """Way to answer these queries: float32 products must neither overflow nor vanish."""
         if self.way == "products" and x is not self._store and not _moderate(blockwise.all_norms(x)):
             return "blocks"
-        return self.way
+        return "patterns" if self.patterns is not None and not filtered else self.way
 
     def _few(self, metric: Compiled, x: Store, way: str) -> npt.NDArray[np.bool_]:
         """Queries that meet few rows; with another way than postings nobody asks."""
@@ -281,6 +360,10 @@ def _moderate(norms: npt.NDArray[np.float32]) -> bool:
 
 def _nothing() -> tuple[Any, Any, Any]:
     return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.float32)
+
+
+def _starts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
+    return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
 
 
 def check_k(k: Any, name: str = "k") -> int:

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.exact import ExactEngine, check_k, check_radius, fit_space
+from sparsenn.filters import make_filter
 from sparsenn.metrics import resolve
 from sparsenn.neighborgraph import build_graph, silent
 from sparsenn.parallel import count_jobs
@@ -207,6 +208,8 @@ class Index:
         Q: Any,
         k: int = 10,
         *,
+        allowed: Any = None,
+        groups: Any = None,
         n_jobs: int | None = None,  # noqa: N803
     ) -> Neighbors:
         """Find the k nearest rows of each query.
@@ -215,6 +218,11 @@ class Index:
         ----------
         Q : array-like or sparse matrix, shape (n_queries, n_columns)
         k : int, default 10
+        allowed : array of bool, shape (n_rows,), or array of int, optional
+            The rows that may be found: a mask, or their ids.
+        groups : (row_labels, query_labels), optional
+            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
 
@@ -222,22 +230,35 @@ class Index:
         -------
         Neighbors
             ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k), by (distance, id);
-            -1 and infinity where the index has fewer than k rows.
+            -1 and infinity where fewer than k rows may be found.
 
         Raises
         ------
         ValueError
-            Bad queries, a wrong number of columns, k under 1.
+            Bad queries, a wrong number of columns, k under 1, an id that is no row, a wrong number of labels.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> index = sn.Index("euclidean").fit(np.array([[0.0], [1.0], [2.0], [3.0]]))
+        >>> index.query([[0.0]], k=2, allowed=[3, 1]).indices.tolist()
+        [[1, 3]]
+        >>> colours = ["red", "blue", "red", "blue"]
+        >>> index.query([[0.0], [0.0]], k=2, groups=(colours, ["red", "green"])).indices.tolist()
+        [[0, 2], [-1, -1]]
         """
         engine = self._fitted()
         k, jobs = check_k(k), self._jobs(n_jobs)
-        return engine.nearest(engine.space.read(Q, "Q"), k, jobs)
+        queries = engine.space.read(Q, "Q")
+        return engine.nearest(queries, k, jobs, filter=make_filter(allowed, groups, engine.n_rows, len(queries)))
 
     def query_radius(
         self,
         Q: Any,
         radius: float,
         *,
+        allowed: Any = None,
+        groups: Any = None,
         n_jobs: int | None = None,  # noqa: N803
     ) -> RaggedNeighbors:
         """Find all rows within a distance of each query; the radius itself is included.
@@ -246,6 +267,11 @@ class Index:
         ----------
         Q : array-like or sparse matrix, shape (n_queries, n_columns)
         radius : float
+        allowed : array of bool, shape (n_rows,), or array of int, optional
+            The rows that may be found: a mask, or their ids.
+        groups : (row_labels, query_labels), optional
+            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
 
@@ -257,11 +283,13 @@ class Index:
         Raises
         ------
         ValueError
-            Bad queries, a wrong number of columns, a radius that is not a number.
+            Bad queries, a wrong number of columns, a radius that is not a number, an id that is no row, a
+            wrong number of labels.
         """
         engine = self._fitted()
         radius, jobs = check_radius(radius), self._jobs(n_jobs)
-        return engine.within(engine.space.read(Q, "Q"), radius, jobs)
+        queries = engine.space.read(Q, "Q")
+        return engine.within(queries, radius, jobs, make_filter(allowed, groups, engine.n_rows, len(queries)))
 
     @property
     def neighbor_graph(self) -> Neighbors:

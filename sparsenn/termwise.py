@@ -37,6 +37,7 @@ from sparsenn.distance import (
     scatter,
     unscatter,
 )
+from sparsenn.filters import Filter, eligible
 from sparsenn.heap import farther, kth_smallest, make_heap, push, sort_heap
 from sparsenn.postings import Postings, list_length
 
@@ -44,6 +45,8 @@ from sparsenn.postings import Postings, list_length
 SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes all rows
 MEET_POSTING = 1.9  # of a query that looks only at the rows it meets
 FINISH_ROW = 1.3  # all rows: finished, compared, cleared
+LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves out common terms
+UNMET_ROW = 1.5  # looked at by a query that meets fewer than it wants
 # In postings summed (about 0.7 ns): to verify one candidate. benchmarks/bench_kernels.py measures 41 to 49 for the loop
 # alone; with the heap, and with limits that are not final yet, whole searches were fastest at 50 to 200.
 VERIFY = 150
@@ -59,12 +62,18 @@ SLACK = (
 )  # impact and finish round differently: the share of a mark's sum that their order may be wrong by
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows")
+Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows filter")
 
 
 @maker
 def make_workspace(n, n_features):
-    """Memory of one thread; all zero between queries where it matters (`sums`, `w`)."""
+    """Memory of one thread, for searches without a filter."""
+    return make_filtered(n, n_features, Filter(np.empty(0, np.int32), np.empty(0, np.int32)))
+
+
+@maker
+def make_filtered(n, n_features, filter):
+    """Memory of one thread, and which rows it may find; all zero between queries where it matters (`sums`, `w`)."""
     return Workspace(
         np.zeros(n, np.float64),
         np.empty(n + 1, np.uint32),
@@ -76,6 +85,7 @@ def make_workspace(n, n_features):
         np.empty(2 * BLOCK + 2, np.float64),
         np.empty(BLOCK, np.float64),
         np.empty(BLOCK, np.uint32),
+        filter,
     )
 
 
@@ -142,7 +152,7 @@ def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
     for row in range(ws.sums.shape[0]):
         if size == capacity and not farther(heap.distances[0], heap.ids[0], distance, row):
             break
-        if ws.sums[row] == 0.0 and row != skip:
+        if ws.sums[row] == 0.0 and eligible(ws.filter, i, row, skip):
             size = push(heap, size, distance, row, np.float64(distance))
     mark_met(postings, x, i, ws.sums, 0.0)
     return size
@@ -163,8 +173,22 @@ def near_of_block(metric, ws, m, k, limit):
 
 
 @kernel
+def keep_eligible(i, m, ws, skip):
+    """Leave out what the query may not find of the `m` rows in `ws.rows`, with sums in `ws.shared`; how many stay."""
+    kept = np.int64(0)
+    for r in range(m):
+        row = ws.rows[r]
+        ws.rows[kept] = row
+        ws.shared[kept] = ws.shared[r]
+        kept += eligible(ws.filter, i, np.int64(row), skip)
+    return kept
+
+
+@kernel
 def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
     """Offer the `m` rows in `ws.rows`; their sums stand in `ws.shared`."""
+    if ws.filter.labels.shape[0] > 0:
+        m = keep_eligible(i, m, ws, skip)
     finish_listed(metric, metric.finish, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out)
     if radius != radius:
         near, limit = near_of_block(metric, ws, m, heap.ids.shape[0], limit)
@@ -224,7 +248,9 @@ def least_shared(metric, x, i, extremes, limit, ws):
 
 @kernel
 def first_limit(metric, x, i, y, postings, a, ws, limit):
-    """Find a limit that some list alone has enough rows within, from the lists' marks."""
+    """Find a limit that some list alone has enough rows within, from the lists' marks (which count all rows)."""
+    if ws.filter.labels.shape[0] > 0:
+        return limit
     m = np.int64(0)
     n_marked = np.int64(postings.mark_rows.shape[0])
     for t in range(a, min(x.indptr[i + 1], a + BLOCK)):
@@ -345,8 +371,8 @@ def list_near(out, m, limit, begin, listed):
 
 
 @merged
-def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
-    """List in `ws.found` the rows that may still be within `limit`; gives up beyond `enough`."""
+def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws, skip):
+    """List in `ws.found` the eligible rows that may still be within `limit`; gives up beyond `enough`."""
     n = sums.shape[0]
     found = np.int64(0)
     for begin in range(0, n, BLOCK):
@@ -354,15 +380,16 @@ def list_candidates(metric, x, i, y, sums, rest, most, limit, enough, ws):
         optimistic(metric, x, i, y, sums, rest, most, begin, m, ws)
         near = list_near(ws.out, m, limit, begin, ws.listed)
         for r in range(near):
-            ws.found[found + r] = ws.listed[r]
-        found += near
+            row = ws.listed[r]
+            ws.found[found] = row
+            found += eligible(ws.filter, i, np.int64(row), skip)
         if found > enough:
             break
     return found
 
 
 @kernel
-def verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, radius):
+def verify(metric, x, i, y, partial, sums, stops, shift, m, ws, heap, size, limit, radius):
     """Offer the `m` rows in `ws.rows` at their true distance.
 
     Their columns are read up to ``stops[row + shift]``; `partial`: what the later ones share stands in `sums`.
@@ -379,7 +406,7 @@ def verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size
             metric, metric.finish if partial else metric.settle, x, i, y, ws.rows, m, ws.shared, ws.block, ws.out
         )
     for r in range(m):
-        if ws.out[r] <= limit and ws.rows[r] != skip:
+        if ws.out[r] <= limit:
             near = refined(metric, x, i, y, ws.rows[r], ws.out[r])
             size, limit = offer(metric, heap, size, limit, radius, near, np.int64(ws.rows[r]))
     return size, limit
@@ -396,7 +423,7 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
         optimistic(metric, x, i, y, sums, ws.w, 0.0, begin, m, ws)
         for r in range(list_near(ws.out, m, bar, begin, ws.listed)):
             row = np.int64(ws.listed[r])
-            if ws.out[row - begin] < bar and row != skip:
+            if ws.out[row - begin] < bar and eligible(ws.filter, i, row, skip):
                 found = push(seeds, found, np.float32(ws.out[row - begin]), row, ws.out[row - begin])
                 if found == seeds.ids.shape[0]:
                     bar = seeds.surrogates[0]
@@ -408,20 +435,20 @@ def seed_limit(metric, x, i, y, partial, sums, stops, shift, ws, skip, seeds, he
         for r in range(m):
             ws.rows[r] = np.uint32(seeds.ids[begin + r])
             scale = max(scale, abs(seeds.surrogates[begin + r]))
-        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, NO_RADIUS)
+        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, heap, size, limit, NO_RADIUS)
     # sums in another order differ in their last digits
     return (limit + 1e-12 * scale) if size == heap.ids.shape[0] else np.inf
 
 
 @merged
-def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, skip, heap, limit, radius):
+def verify_listed(metric, x, i, y, partial, sums, stops, shift, found, ws, heap, limit, radius):
     """Offer the first `found` rows of `ws.found` at their true distance; returns the size of the result."""
     size = np.int64(0)
     for begin in range(0, found, BLOCK):
         m = min(BLOCK, found - begin)
         for r in range(m):
             ws.rows[r] = ws.found[begin + r]
-        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, skip, heap, size, limit, radius)
+        size, limit = verify(metric, x, i, y, partial, sums, stops, shift, m, ws, heap, size, limit, radius)
     return size
 
 
@@ -435,7 +462,7 @@ def scan_whole(metric, x, i, y, sums, ws, skip, heap, limit, radius):
         optimistic(metric, x, i, y, sums, ws.w, 0.0, begin, m, ws)
         for r in range(list_near(ws.out, m, limit, begin, ws.listed)):
             row = np.int64(ws.listed[r])
-            if ws.out[row - begin] <= limit and row != skip:
+            if ws.out[row - begin] <= limit and eligible(ws.filter, i, row, skip):
                 near = refined(metric, x, i, y, row, ws.out[row - begin])
                 size, limit = offer(metric, heap, size, limit, radius, near, row)
     return size
@@ -479,7 +506,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
             limit = seed_limit(metric, x, i, y, True, ws.sums, postings.ends, tier * n, ws, skip, seeds, heap)
         while work > 0:
             enough = work // VERIFY
-            found = list_candidates(metric, x, i, y, ws.sums, postings.rest[tier], most, limit, enough, ws)
+            found = list_candidates(metric, x, i, y, ws.sums, postings.rest[tier], most, limit, enough, ws, skip)
             if found <= enough:
                 break
             tier -= 1
@@ -487,9 +514,7 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
             sum_terms(metric, postings, x, further, end, ws.sums)
             end = further
     if work > 0:
-        size = verify_listed(
-            metric, x, i, y, True, ws.sums, postings.ends, tier * n, found, ws, skip, heap, limit, radius
-        )
+        size = verify_listed(metric, x, i, y, True, ws.sums, postings.ends, tier * n, found, ws, heap, limit, radius)
     else:
         size = scan_whole(metric, x, i, y, ws.sums, ws, skip, heap, limit, radius)
     clear(ws.sums)
@@ -528,6 +553,28 @@ def meeting_few(metric: Compiled, x: Store, n_rows: int, postings: Postings) -> 
     return (work > 0) & (work < FEW * n_rows) & (metric.worst == metric.worst)
 
 
+def scan_costs(
+    work: npt.NDArray[np.int64],
+    few: npt.NDArray[np.bool_],
+    eligible: npt.NDArray[np.int64],
+    k: int,
+    n_rows: int,
+    cost: tuple[float, float],
+    prunes: bool,
+) -> npt.NDArray[np.float64]:
+    """Nanoseconds of each query, by the postings that its terms have and the rows it may find.
+
+    `cost` is the metric's, of a step and of finishing.
+    """
+    share = np.maximum(eligible, 1) / n_rows
+    # the rarer the eligible rows, the farther the nearest, and the fewer terms can be left out: of 1 % none
+    left = LEFT_TO_SUM ** np.maximum(1.0 + 0.5 * np.log10(share), 0.0) if prunes else 1.0
+    whole = SUM_POSTING * left * cost[0] * work + FINISH_ROW * cost[1] * n_rows
+    # who meets too few of the eligible rows looks for others among those that share nothing
+    unmet = np.where(work * share < k, np.minimum(k / share, n_rows), 0.0)
+    return np.where(few, MEET_POSTING * cost[0] * work + UNMET_ROW * unmet, whole)
+
+
 @kernel
 def prefetch_lists(postings, x, i):
     """Ask for the beginnings of the lists of a row that comes next (5 % of the time of short rows)."""
@@ -542,9 +589,9 @@ def prefetch_lists(postings, x, i):
 
 # Two entries, so that the first search compiles what it uses and no more.
 @entry
-def nearest_few(metric, x, y, postings, start, stop, few, skip_self, indices, distances):
+def nearest_few(metric, x, y, postings, filter, start, stop, few, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x` that are marked in `few`."""
-    ws = make_workspace(y.indptr.shape[0] - 1, 0)
+    ws = make_filtered(y.indptr.shape[0] - 1, 0, filter)
     heap = make_heap(indices.shape[1])
     for i in range(start, stop):
         if few[i]:
@@ -555,10 +602,10 @@ def nearest_few(metric, x, y, postings, start, stop, few, skip_self, indices, di
 
 
 @entry
-def nearest_many(metric, x, y, postings, n_features, start, stop, few, skip_self, indices, distances):
+def nearest_many(metric, x, y, postings, filter, n_features, start, stop, few, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x` that are not marked in `few`."""
     k = indices.shape[1]
-    ws = make_workspace(y.indptr.shape[0] - 1, n_features)
+    ws = make_filtered(y.indptr.shape[0] - 1, n_features, filter)
     heap, seeds = make_heap(k), make_heap(2 * k)
     for i in range(start, stop):
         if not few[i]:
@@ -568,10 +615,10 @@ def nearest_many(metric, x, y, postings, n_features, start, stop, few, skip_self
 
 
 @entry
-def within_termwise(metric, x, y, postings, n_features, start, stop, few, skip_self, limit, radius):
+def within_termwise(metric, x, y, postings, filter, n_features, start, stop, few, skip_self, limit, radius):
     """All rows within `radius` of each of the rows [start, stop): counts, ids, distances."""
     n = y.indptr.shape[0] - 1
-    ws = make_workspace(n, n_features)
+    ws = make_filtered(n, n_features, filter)
     heap, seeds = make_heap(n), make_heap(1)
     found = make_found(stop - start)
     for i in range(start, stop):

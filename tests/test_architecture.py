@@ -13,7 +13,7 @@ PACKAGE = pathlib.Path(sparsenn.__file__).parent
 # Each name may import only names of lower floors; on floors marked with an order, only those before it.
 FLOORS = [
     ["_jit", "_random", "results"],
-    {"rows", "metrics"},
+    {"rows", "metrics", "filters"},
     ["traversal", "distance"],
     {"heap", "parallel"},
     [
