@@ -45,6 +45,7 @@ class Form:
 
     `shrink` makes `z` of `x`; None where they are the same. `edges`: how many of the nearest by this form hold the
     truly nearest.
+    blur: how many times as many as asked for these are.
     """
 
     name: str
@@ -53,6 +54,7 @@ class Form:
     z: Store
     shrink: Callable[[Store], Store] | None = None
     edges: int = 0
+    blur: float = 1.0
     express: Callable[[Store], Store] | None = None  # queries as rows of `x`; None where they are as they come
 
     def reordered(self, order: npt.NDArray[np.int64]) -> "Form":

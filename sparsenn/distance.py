@@ -28,7 +28,7 @@ Store = namedtuple("Store", "indptr indices data stats")
 Compiled = namedtuple(
     "Compiled",
     # addresses (0: none): loops over rows
-    "measure settle finish refine accumulate harvest correct bound_sum impact "
+    "measure settle finish refine accumulate harvest tally correct bound_sum impact "
     # how a step is bounded (0 not, 1 by norms, 2 by masses), distance of rows that share nothing (NaN: it depends),
     # what rounding may add to a surrogate before it is refined
     "bound worst noise params",
@@ -231,7 +231,7 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
         if bound.function is not None:
             pair = traversal.user_pair(bound.function, len(bound.params), dense)
         measure = traversal.pairs(pair, key, dense, keep=bound.function is None)
-        return Compiled(measure, 0, 0, 0, 0, 0, correct, 0, 0, UNBOUNDED, math.nan, 0.0, packed)
+        return Compiled(measure, 0, 0, 0, 0, 0, 0, correct, 0, 0, UNBOUNDED, math.nan, 0.0, packed)
     step = traversal.shared_step(record)
     finish = traversal.finish(record.finish, record.additive, record.factor)
     # counts of differing columns are exact: nothing to refine
@@ -242,7 +242,7 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
     if dense:
         measure = traversal.sweep(record.term or step)
         settle = traversal.finish(record.finish, False) if record.additive else finish
-        return Compiled(measure, settle, finish, 0, 0, 0, correct, bound_sum, 0, bound_kind, worst, 0.0, packed)
+        return Compiled(measure, settle, finish, 0, 0, 0, 0, correct, bound_sum, 0, bound_kind, worst, 0.0, packed)
     return Compiled(
         traversal.gather(step),
         finish,
@@ -250,6 +250,7 @@ def _compile(bound: BoundMetric, container: str, packed: npt.NDArray[np.float64]
         refine,
         traversal.accumulate(step, record.presence),
         traversal.harvest(step, record.presence),
+        traversal.tally(step, record.presence) if record.impact else 0,
         correct,
         bound_sum,
         traversal.impact(record.impact) if record.impact else 0,

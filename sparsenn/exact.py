@@ -132,6 +132,10 @@ class ExactEngine:
         """Rows that meet few others."""
         return self._own_few
 
+    def as_queries(self, queries: Rows) -> tuple[Store, Compiled]:
+        """Queries as rows of the engine, and the metric for them."""
+        return self._own(queries)
+
     def own(self) -> tuple[Store, Compiled]:
         """The rows, and the metric among them."""
         return self._own(None)

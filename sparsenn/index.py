@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn.answers import Answers, Calibration, check_recall
 from sparsenn.exact import ExactEngine, check_k, check_radius, fit_space
 from sparsenn.filters import make_filter
 from sparsenn.metrics import resolve
@@ -20,7 +21,7 @@ from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
-METHODS = ("auto", "exact", "graph")
+METHODS = ("auto", "exact", "graph", "heads")
 SEEDS = ("auto", "heads", "forest", "random")
 WAYS = {
     "postings": "a term at a time over inverted lists",
@@ -42,11 +43,12 @@ class Index:
         The metric's parameters, e.g. ``{"p": 3}``.
     n_neighbors : int, default 15
         Neighbours a row in `neighbor_graph`.
-    method : "auto", "exact" or "graph", default "auto"
-        How `neighbor_graph` is made. "exact" compares by whatever is fastest for the metric and the
-        rows, and is always right. "graph" makes an approximate graph when fitted: seeds, improved by
-        NN-descent. "auto" takes the one with the lower predicted cost, see `plan_`. Queries are
-        answered exactly whatever the method, in this version.
+    method : "auto", "exact", "graph" or "heads", default "auto"
+        How `neighbor_graph` is made, and what queries may use. "exact" compares by whatever is fastest
+        for the metric and the rows, and is always right. "graph" makes an approximate graph when
+        fitted: seeds, improved by NN-descent; queries walk along it. "heads" makes no graph: queries
+        measure the best by the heads of inverted lists. "auto" takes what has the lower predicted
+        cost, see `plan_` and `calibration_`.
     random_state : int or None, default 0
         Seed of what is drawn at random; the same seed gives the same graph bit for bit, whatever
         `n_jobs`. None draws a seed. The exact method draws nothing.
@@ -64,6 +66,9 @@ class Index:
         Most rounds of descent.
     delta : float, default 0.002
         Descent stops when a round takes fewer than this share of all edges.
+    alpha : float, default 1.0
+        An edge that queries walk along is dropped where another neighbour is nearer to its end by this
+        factor; more edges stay with more of it.
     init_graph : array of int, shape (n_rows, any), or Neighbors, optional
         Neighbours to start from in place of seeds; -1 for none. "auto" then means "graph".
     verbose : bool, default False
@@ -103,6 +108,7 @@ class Index:
         max_candidates: int | None = None,
         n_iters: int | None = None,
         delta: float = 0.002,
+        alpha: float = 1.0,
         init_graph: Any = None,
         verbose: bool = False,
     ):
@@ -119,9 +125,12 @@ class Index:
             check_k(n_iters, "n_iters")
         if not isinstance(delta, int | float | np.number) or not 0 <= delta < 1:
             raise ValueError(f"delta must be at least 0 and below 1, got {delta!r}")
+        if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.number) or not 1 <= alpha < np.inf:
+            raise ValueError(f"alpha must be a number of at least 1, got {alpha!r}")
         resolve(metric, metric_params)
         count_jobs(n_jobs)
         self.seeds = seeds
+        self.alpha = alpha
         self.n_trees, self.leaf_size = n_trees, leaf_size
         self.max_candidates, self.n_iters, self.delta = max_candidates, n_iters, delta
         self.init_graph = init_graph
@@ -135,6 +144,7 @@ class Index:
         self._engine: ExactEngine | None = None
         self._graph: Neighbors | None = None
         self._plan: Plan | None = None
+        self._answers: Answers | None = None
 
     def fit(self, X: Any) -> "Index":  # noqa: N803
         """Take the rows to search. They are copied; the input is not changed.
@@ -159,23 +169,34 @@ class Index:
         engine = ExactEngine(space, rows, self.n_jobs)
         given = _read_graph(self.init_graph, len(rows))
         plan, graph = self._planned(engine, given)
+        seed = self._seed()
         self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
+        self._answers = Answers(engine, plan, self.method, self._current_graph, float(self.alpha), seed, self.n_jobs)
         return self
 
-    def _planned(self, engine: ExactEngine, given: npt.NDArray[np.int32] | None) -> tuple[Plan, Neighbors | None]:
+    def _current_graph(self) -> Neighbors:
+        return self.neighbor_graph
+
+    def _seed(self) -> np.uint64:
+        """What is drawn at random comes from this."""
+        return np.uint64(np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0])
+
+    def _planned(
+        self, engine: ExactEngine, given: npt.NDArray[np.int32] | None, now: bool = False
+    ) -> tuple[Plan, Neighbors | None]:
         """Make a plan for `n_neighbors`, and the graph if it wants one."""
         k = check_k(self.n_neighbors, "n_neighbors")
         settings = Settings(
             self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
         )
         plan = make_plan(engine, k, self.method, settings, given is not None)
-        if plan.method == "exact":
+        if plan.method == "exact" or (plan.method == "heads" and not now):
             return plan, None
         graph = build_graph(
             engine,
             k,
             plan,
-            seed=np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0],
+            seed=self._seed(),
             given=given,
             n_jobs=self.n_jobs,
             stages=_Bars() if self.verbose else silent,
@@ -208,16 +229,26 @@ class Index:
         Q: Any,
         k: int = 10,
         *,
+        recall: float | None = None,
+        epsilon: float | None = None,
         allowed: Any = None,
         groups: Any = None,
         n_jobs: int | None = None,  # noqa: N803
     ) -> Neighbors:
         """Find the k nearest rows of each query.
 
+        The first query prepares what searches need, and tries on a sample which setting gives which recall.
+
         Parameters
         ----------
         Q : array-like or sparse matrix, shape (n_queries, n_columns)
         k : int, default 10
+        recall : float, optional
+            Share of the true nearest that the answers should have, 0.95 if not given: the cheapest way that
+            reached it on the sample is taken, or exact search where that is cheaper. 1 is exact search.
+        epsilon : float, optional
+            In place of `recall`: walk along the graph, expanding rows that are up to this share farther than
+            the k-th nearest so far. Where there is no graph (see `plan_`) the answer is exact.
         allowed : array of bool, shape (n_rows,), or array of int, optional
             The rows that may be found: a mask, or their ids.
         groups : (row_labels, query_labels), optional
@@ -249,14 +280,17 @@ class Index:
         """
         engine = self._fitted()
         k, jobs = check_k(k), self._jobs(n_jobs)
+        recall, epsilon = check_recall(recall, epsilon)
         queries = engine.space.read(Q, "Q")
-        return engine.nearest(queries, k, jobs, filter=make_filter(allowed, groups, engine.n_rows, len(queries)))
+        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
+        return self._answering().nearest(queries, k, jobs, recall, epsilon, filter)
 
     def query_radius(
         self,
         Q: Any,
         radius: float,
         *,
+        recall: float | None = None,
         allowed: Any = None,
         groups: Any = None,
         n_jobs: int | None = None,  # noqa: N803
@@ -267,6 +301,8 @@ class Index:
         ----------
         Q : array-like or sparse matrix, shape (n_queries, n_columns)
         radius : float
+        recall : float, optional
+            As in `query`: share of the rows within the radius that the answers should have.
         allowed : array of bool, shape (n_rows,), or array of int, optional
             The rows that may be found: a mask, or their ids.
         groups : (row_labels, query_labels), optional
@@ -288,16 +324,62 @@ class Index:
         """
         engine = self._fitted()
         radius, jobs = check_radius(radius), self._jobs(n_jobs)
+        recall, _ = check_recall(recall, None)
         queries = engine.space.read(Q, "Q")
-        return engine.within(queries, radius, jobs, make_filter(allowed, groups, engine.n_rows, len(queries)))
+        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
+        return self._answering().within(queries, radius, jobs, recall, filter)
+
+    def calibrate(self, Q: Any = None, k: int = 10) -> "Index":  # noqa: N803
+        """Try which setting gives which recall, on queries of your own kind.
+
+        Without this, rows of the index are tried when the first query comes. Short queries differ from
+        whole documents: give a hundred or more of them.
+
+        Parameters
+        ----------
+        Q : array-like or sparse matrix, shape (n_queries, n_columns), optional
+            Queries to try; rows of the index if not given.
+        k : int, default 10
+            Neighbours that will be asked for.
+
+        Returns
+        -------
+        Index
+            The index itself; `calibration_` shows what was found.
+
+        Raises
+        ------
+        ValueError
+            Bad queries, a wrong number of columns, k under 1.
+        """
+        engine, k = self._fitted(), check_k(k)
+        answers = self._answering()
+        queries = None if Q is None else engine.space.read(Q, "Q")
+        if queries is not None and len(queries) == 0:
+            raise ValueError("Q has no rows: calibration needs queries, a hundred or more")
+        if answers.approximate and k < engine.n_rows:
+            _ = answers.calibration(k) if queries is None else answers.learn(queries, k)
+        return self
+
+    @property
+    def calibration_(self) -> Calibration:
+        """What a sample of queries told: the cheapest settings along recall, last used or made for 10 neighbours."""
+        self._fitted()
+        answers = self._answering()
+        return answers.last or answers.calibration(10)
+
+    def _answering(self) -> Answers:
+        self._fitted()
+        assert self._answers is not None
+        return self._answers
 
     @property
     def neighbor_graph(self) -> Neighbors:
         """The `n_neighbors` nearest rows of each row, itself left out."""
         engine, graph = self._fitted(), self._graph
         k = check_k(self.n_neighbors, "n_neighbors")
-        if graph is not None and graph.indices.shape[1] != k:  # another number of neighbours since
-            self._plan, graph = self._planned(engine, self._given)
+        if (graph is not None and graph.indices.shape[1] != k) or (graph is None and self.plan_.method == "heads"):
+            self._plan, graph = self._planned(engine, self._given, now=True)  # another number of neighbours since
         if graph is None:
             tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
             graph = engine.nearest(None, k, self.n_jobs, tick)
@@ -397,7 +479,9 @@ class Index:
             return f"Index(metric={name}, method={self.method!r}, not fitted)"
         engine, plan = self._engine, self.plan_
         way = "patterns" if engine.patterns is not None else engine.way
-        how = WAYS[way] if plan.method == "exact" else f"{plan.seeds}, then NN-descent"
+        how = {"exact": WAYS[way], "heads": "heads of inverted lists, measured"}.get(
+            plan.method, f"{plan.seeds}, then NN-descent"
+        )
         rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
         return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
 

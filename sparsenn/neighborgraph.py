@@ -1,8 +1,9 @@
 """The k-neighbour graph of an engine's rows, as a plan says: seeds, descent, and no place left open."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -82,14 +83,30 @@ def build_graph(
     return found
 
 
+def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Truth | None]:
+    """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's."""
+    space = engine.space
+    y, metric = engine.own()
+    if space.container == "csr":
+        return packed(space, metric, y), None
+    if space.dense_term is None or y.data.size < WORTH_FORM:
+        return whole_rows(metric, y), None
+    truth = truth_of(engine, k, seed, n_jobs)
+    sketches = sketched(space, metric, y, seed, n_jobs) if engine.way == "products" else ()
+    for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
+        edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
+        if edges:
+            return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), truth
+    return whole_rows(metric, y), truth
+
+
 class _Work:
     """A graph in the making, in the order and under the form of the rows that suit it."""
 
     def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
-        self._truth: Truth | None = None
-        self.form = self._choose_form()
+        self.form, self._truth = small_form(engine, k, seed, n_jobs)
         log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
@@ -97,26 +114,6 @@ class _Work:
         edges = max(k, plan.max_candidates) if plan.seeds == "heads" else max(k + EXTRA, LEAST, plan.max_candidates)
         scale = scale_for(*self.rows, seed)
         self.graph = empty_graph(n, min(max(edges, self.form.edges), max(n - 1, 1)), scale)
-
-    def _choose_form(self) -> Form:
-        """Take the smallest form of the rows by which a sample of them finds its true neighbours."""
-        engine, space = self.engine, self.engine.space
-        y, metric = engine.own()
-        if space.container == "csr":
-            return packed(space, metric, y)
-        if space.dense_term is None or y.data.size < WORTH_FORM:
-            return whole_rows(metric, y)
-        for form in self._small_forms():
-            edges = edges_for(form, self.truth, metric, y, space.n_features, self.n_jobs)
-            if edges:
-                return replace(form, edges=edges)
-        return whole_rows(metric, y)
-
-    def _small_forms(self) -> Iterator[Form]:
-        y, metric = self.engine.own()
-        if self.engine.way == "products":
-            yield from sketched(self.engine.space, metric, y, self.seed, self.n_jobs)
-        yield coded(self.engine.space, metric, y)
 
     @property
     def truth(self) -> Truth:

@@ -52,7 +52,7 @@ class Plan:
 
     Attributes
     ----------
-    method : "exact" or "graph"
+    method : "exact", "graph" or "heads"
     seeds : "heads", "forest", "random", "given" or "none"
     reason : str
     exact_seconds, graph_seconds : float
@@ -66,6 +66,8 @@ class Plan:
         How many they would be then, and the predicted seconds; empty where the user chose how many.
     gives_up : bool
         Whether exact search takes over where more candidates would take longer.
+    k : int
+        Neighbours a row of the graph.
     """
 
     method: str
@@ -84,6 +86,7 @@ class Plan:
     aim: float
     wider: tuple[tuple[int, float], ...]
     gives_up: bool
+    k: int
 
 
 def pair_cost(engine: ExactEngine) -> float:
@@ -138,12 +141,13 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
     rows alike; not sets, whose smallest rows are seldom the nearest. The forest serves the others.
     """
     heads = engine.has_heads
-    if settings.seeds == "heads" and not heads and not given and method != "exact":
+    if (method == "heads" or (settings.seeds == "heads" and not given and method != "exact")) and not heads:
+        what, instead = ("method", "auto") if method == "heads" else ("seeds", "forest")
         raise ValueError(
-            f"seeds='heads' needs sparse rows without negative values, and a metric for which the nearest rows share a "
-            f"term: not {engine.space.bound.metric.name} on these rows; take seeds='forest'"
+            f"{what}='heads' needs sparse rows without negative values, and a metric whose nearest rows share a "
+            f"term: not {engine.space.bound.metric.name} on these rows; use {what}={instead!r}"
         )
-    seeds = "given" if given else settings.seeds
+    seeds = "heads" if method == "heads" else "given" if given else settings.seeds
     if seeds == "auto":
         seeds = "heads" if heads and not engine.space.bound.metric.presence else "forest"
     share = LONG_SHARE if engine.values_per_row >= LONG_ROW else 1.0
@@ -152,7 +156,9 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
     width = settings.max_candidates or max(WIDTH_AFTER_HEADS if after_heads else WIDTH, k // 2)
     head, head_width = (HEAD, HEAD_WIDTH) if share < 1.0 else (HEAD_SHORT, HEAD_WIDTH_SHORT)
     head_width = max(head_width, 2 * k + 10)
-    rounds = settings.n_iters if settings.n_iters is not None else (1 if after_heads else ROUNDS)
+    rounds = (
+        settings.n_iters if settings.n_iters is not None else (0 if method == "heads" else 1 if after_heads else ROUNDS)
+    )
     exact = exact_cost(engine) * 1e-9
     if after_heads:
         graph = heads_cost(engine, head, head_width, rounds, width, share) * 1e-9
@@ -177,7 +183,7 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         reason = "as asked"
     return Plan(
         method,
-        seeds if method == "graph" else "none",
+        "none" if method == "exact" else seeds,
         reason,
         exact,
         graph,
@@ -192,4 +198,5 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
         AIM,
         tuple((w, forest_cost(engine, 0, leaf, w) * 1e-9) for w in wider if w < engine.n_rows),
         gives_up,
+        k,
     )

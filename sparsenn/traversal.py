@@ -8,7 +8,8 @@ compilation of its own few lines. The loops take pointers:
 ``measure``    one row (its slices, and scattered into the workspace `w`) against a list of rows
 ``finish``     statistics and shared sums of a block -> surrogate distances
 ``refine``     two rows side by side, for pairs too near for statistics
-``accumulate`` one posting list into the accumulator; ``harvest``: the last one, and the sums back out
+``accumulate`` one posting list into the accumulator; ``harvest``: the last one, and the sums back out;
+               ``tally``: a packed list, in float32
 ``sums``       Σ s(p, a) over one row; ``transform`` rewrites one row; ``correct``, ``impact`` one number
 =============  ====================================================================================
 
@@ -35,6 +36,7 @@ SUMS = f64(F64, n64, F32, n64)
 TRANSFORM = types.void(F64, n64, U32, F32, n64)
 CORRECT = f64(F64, n64, f64)
 IMPACT = f64(F64, n64, f64, f64, f64)
+TALLY = types.void(F64, n64, f64, U32, n64, F32, n64, f64)
 HARVEST = n64(F64, n64, f64, U32, F32, n64, F64, f64, U32, F64, n64)
 
 ONE, TWO = np.uint64(1), np.uint64(2)
@@ -268,6 +270,22 @@ def accumulate(step, presence):
             sums_[ids_[s]] += formula(p_, v, 1.0 if presence else np.float64(values_[s]))
 
     return callback(loop, ACCUMULATE, _key("accumulate", step, presence))
+
+
+def tally(step, presence):
+    """The same in float32, of a list of words: a row above, the number of its value's step below."""
+    formula = kernel(step)
+
+    def loop(p, n_p, v, words, n, accumulator, shift, scale):
+        p_ = carray(p, (n_p,))
+        words_, sums_ = carray(words, (n,)), carray(accumulator, (1,))
+        bits, mask = np.uint32(shift), np.uint32((1 << shift) - 1)
+        for s in range(np.uint64(n)):
+            word = words_[s]
+            value = 1.0 if presence else np.float64(np.int32(word & mask)) * scale
+            sums_[word >> bits] += np.float32(formula(p_, v, value))
+
+    return callback(loop, TALLY, _key("tally", step, presence))
 
 
 def harvest(step, presence):

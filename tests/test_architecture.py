@@ -28,8 +28,10 @@ FLOORS = [
         "heads",
         "forest",
         "neighborgraph",
+        "graph",
+        "search",
     ],
-    ["planning", "index"],
+    ["planning", "calibration", "answers", "index"],
     ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [{"registry", "formulas"}, ["angles", "differences", "sets", "divergences", "transport", "bits"]]

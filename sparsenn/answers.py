@@ -1,0 +1,264 @@
+"""How an index answers queries: exactly, or by the cheapest way that reached the recall asked for on a sample."""
+
+import logging
+import threading
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.calibration import SAMPLE as TRIED
+from sparsenn.calibration import SEEDS_OF_WALK, calibrate
+from sparsenn.compact import Form, packed
+from sparsenn.distance import Store, take
+from sparsenn.exact import ExactEngine
+from sparsenn.filters import Filter
+from sparsenn.forest import grow_forest
+from sparsenn.graph import link_rows
+from sparsenn.neighborgraph import DEEPEST, small_form
+from sparsenn.parallel import map_blocks
+from sparsenn.planning import Plan, exact_cost
+from sparsenn.results import Neighbors, RaggedNeighbors
+from sparsenn.rows import Rows
+from sparsenn.search import Searcher, Setting, tiered_heads
+
+RECALL = 0.95  # of a query that does not say
+AT_ONCE = 10_000.0  # nanoseconds of an exact query for which nothing else is tried
+COUNTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # neighbours for which settings are tried
+LEAF = 60  # rows that stand together in the order of a walk
+POOL_BY_SLACK = (8, 64)  # pool of a walk that ends by its slack: so many times k, and more
+FIRST_WITHIN, GROWTH = 32, 4  # neighbours asked for first within a radius, and how many times as many next
+log = logging.getLogger("sparsenn")
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """What a sample of queries told.
+
+    Attributes
+    ----------
+    k : int
+        Neighbours that were asked for.
+    settings : tuple of Setting
+        The cheapest along recall.
+    exact_cost : float
+        Predicted nanoseconds of an exact query; no setting that costs more is kept.
+    """
+
+    k: int
+    settings: tuple[Setting, ...]
+    exact_cost: float
+
+    def pick(self, recall: float) -> Setting | None:
+        """Return the cheapest setting that reached a recall, or None."""
+        return next((s for s in self.settings if s.recall >= recall), None)
+
+
+class Answers:
+    """Answers to queries over one fitted engine.
+
+    Parameters
+    ----------
+    engine : ExactEngine
+    plan : Plan
+        What the index chose.
+    method : str
+        What the user asked for.
+    graph : callable
+        Gives the neighbour graph, when a walk first needs it.
+    alpha : float
+        See `link_rows`.
+    seed : uint64
+    n_jobs : int or None
+        Threads of the preparation.
+    """
+
+    def __init__(
+        self,
+        engine: ExactEngine,
+        plan: Plan,
+        method: str,
+        graph: Callable[[], Neighbors],
+        alpha: float,
+        seed: np.uint64,
+        n_jobs: int | None,
+    ):
+        self.engine, self.plan, self.method = engine, plan, method
+        self._graph, self._alpha, self._seed, self._n_jobs = graph, alpha, seed, n_jobs
+        self._searcher: Searcher | None = None
+        self._calibrations: dict[int, Calibration] = {}
+        self.last: Calibration | None = None  # made or used last
+        self._lock = threading.RLock()
+        self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1)
+
+    @property
+    def approximate(self) -> bool:
+        """Whether anything but exact search is considered."""
+        if self.method == "exact" or self.exact_cost < AT_ONCE:
+            return False
+        return self.plan.method in ("graph", "heads") or self.engine.has_heads
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held for approximate search."""
+        return self._searcher.nbytes if self._searcher else 0
+
+    @property
+    def searcher(self) -> Searcher:
+        """Rows prepared for approximate search, when first asked for."""
+        with self._lock:
+            if self._searcher is None:
+                self._searcher = self._prepare()
+            return self._searcher
+
+    def _prepare(self) -> Searcher:
+        engine = self.engine
+        y, metric = engine.own()
+        n = engine.n_rows
+        walks = self.plan.method == "graph"
+        if engine.has_heads:
+            form, order = packed(engine.space, metric, y), np.arange(n)
+            heads = tiered_heads(engine.postings, y, metric)
+        else:
+            form, order, heads = self._in_order(), np.arange(n), None
+            order = self._tree_order(form)
+            form = form.reordered(order)
+        links = None
+        if walks:
+            width = engine.space.n_features
+            links = link_rows(form, self._graph(), order, width, alpha=self._alpha, n_jobs=self._n_jobs)
+        return Searcher(engine, form, order, heads, links, self._seed)
+
+    def _in_order(self) -> Form:
+        """The form that graphs are made with."""
+        return small_form(self.engine, self.plan.k, self._seed, self._n_jobs)[0]
+
+    def _tree_order(self, form: Form) -> npt.NDArray[np.int64]:
+        """Order of the leaves of a tree: near rows stand together."""
+        (tree,) = grow_forest(
+            form.metric,
+            form.x,
+            form.z,
+            self.engine.space.n_features,
+            n_trees=1,
+            leaf_size=LEAF,
+            max_depth=DEEPEST,
+            seed=self._seed,
+            over_trees=lambda function, total: map_blocks(function, total, 1, 1),
+        )
+        rows: npt.NDArray[np.int64] = tree.rows.astype(np.int64)
+        return rows
+
+    def calibration(self, k: int) -> Calibration:
+        """What the index's own rows tell of `k` neighbours, or what `learn` was last told."""
+        count = next((c for c in COUNTS if c >= k), k)
+        if not self.approximate:
+            return Calibration(count, (), self.exact_cost)
+        with self._lock:
+            if count not in self._calibrations:
+                size = min(TRIED, self.engine.n_rows)
+                rng = np.random.default_rng(int(self._seed))
+                rows = np.sort(rng.choice(self.engine.n_rows, size, replace=False))
+                true = self.engine.nearest_of(rows, count, self._n_jobs).distances
+                self._calibrations[count] = self._calibrated(take(self.engine.own()[0], rows), rows, true, count)
+            return self._calibrations[count]
+
+    def learn(self, queries: Rows, k: int) -> Calibration:
+        """Try the settings on a user's own queries."""
+        count = next((c for c in COUNTS if c >= k), k)
+        true = self.engine.nearest(queries, count, self._n_jobs).distances
+        calibration = self._calibrated(self.engine.as_queries(queries)[0], None, true, count)
+        with self._lock:
+            self._calibrations[count] = calibration
+        return calibration
+
+    def _calibrated(self, x: Store, own: Any, true: Any, count: int) -> Calibration:
+        settings = calibrate(self.searcher, x, own, true, count, self.exact_cost, self._n_jobs)
+        self.last = Calibration(count, tuple(settings), self.exact_cost)
+        return self.last
+
+    def choose(self, k: int, recall: float | None, epsilon: float | None) -> Setting | None:
+        """Return the setting for a query, None for exact search."""
+        if not self.approximate or recall == 1.0 or k >= self.engine.n_rows:
+            return None
+        if epsilon is not None:
+            if self.plan.method != "graph":
+                return None
+            head, share, width = SEEDS_OF_WALK if self.engine.has_heads else (0, 1.0, 0)
+            pool = min(POOL_BY_SLACK[0] * k + POOL_BY_SLACK[1], self.engine.n_rows)
+            return Setting(head, share, width, pool, epsilon)
+        asked = RECALL if recall is None else recall
+        calibration = self.last = self.calibration(k)
+        setting = calibration.pick(asked)
+        best = calibration.settings[-1] if calibration.settings else None
+        if setting is None and best is not None and best.cost < 0.5 * self.exact_cost:
+            warnings.warn(
+                f"no approximate setting reached a recall of {asked:g} (the best had {best.recall:.3f}): "
+                "these queries are answered exactly",
+                stacklevel=4,
+            )
+        return setting
+
+    def nearest(
+        self,
+        queries: Rows,
+        k: int,
+        n_jobs: int | None,
+        recall: float | None = None,
+        epsilon: float | None = None,
+        filter: Filter | None = None,
+    ) -> Neighbors:
+        """The k nearest rows of each query; with a filter always exactly."""
+        setting = self.choose(k, recall, epsilon) if filter is None else None
+        if setting is None:
+            return self.engine.nearest(queries, k, n_jobs, filter=filter)
+        found = self.searcher.search(self.engine.as_queries(queries)[0], k, setting, n_jobs)[0]
+        short = np.flatnonzero(found.indices[:, k - 1] < 0)
+        if short.size:  # queries that share too little with any row
+            exact = self.engine.nearest(queries.take(short), k, n_jobs)
+            found.indices[short], found.distances[short] = exact
+        return found
+
+    def within(
+        self, queries: Rows, radius: float, n_jobs: int | None, recall: float | None, filter: Filter | None
+    ) -> RaggedNeighbors:
+        """All rows within a radius: more and more neighbours are asked for, until the last is farther."""
+        count, n = FIRST_WITHIN, self.engine.n_rows
+        if filter is not None or not self.approximate or recall == 1.0 or count * GROWTH >= n:
+            return self.engine.within(queries, radius, n_jobs, filter)
+        left = np.arange(len(queries))
+        parts: list[tuple[Any, Any, Any]] = []  # queries, how many rows each has, rows and distances
+        while left.size and count * GROWTH < n:
+            found = self.nearest(queries.take(left), count, n_jobs, recall)
+            done = ~(found.distances[:, -1] <= np.float32(radius))
+            near = found.distances[done] <= np.float32(radius)
+            parts.append((left[done], near.sum(axis=1), (found.indices[done][near], found.distances[done][near])))
+            left, count = left[~done], count * GROWTH
+        if left.size:
+            exact = self.engine.within(queries.take(left), radius, n_jobs)
+            parts.append((left, np.diff(exact.indptr), (exact.indices, exact.distances)))
+        who = np.concatenate([p[0] for p in parts]) if parts else left
+        counts = np.concatenate([p[1] for p in parts]) if parts else left
+        ids, distances = (np.concatenate([p[2][a] for p in parts] or [np.zeros(0)]) for a in (0, 1))
+        order = np.argsort(np.repeat(who, counts), kind="stable")
+        indptr = np.zeros(len(queries) + 1, np.int64)
+        indptr[1:][who] = counts
+        return RaggedNeighbors(np.cumsum(indptr), ids[order].astype(np.int64), distances[order].astype(np.float32))
+
+
+def check_recall(recall: Any, epsilon: Any) -> tuple[float | None, float | None]:
+    """Read `recall` and `epsilon`, or say what is wrong with them."""
+    if recall is not None and epsilon is not None:
+        raise ValueError("give recall or epsilon, not both: recall picks how wide to search, epsilon says it")
+    for name, value, low, high in (("recall", recall, 0.0, 1.0), ("epsilon", epsilon, -1e-300, np.inf)):
+        if value is None:
+            continue
+        if isinstance(value, bool) or not isinstance(value, int | float | np.integer | np.floating):
+            raise ValueError(f"{name} must be a number, got {value!r}")
+        if not low < value <= high or not np.isfinite(value):
+            bounds = "above 0 and at most 1" if name == "recall" else "at least 0 and finite"
+            raise ValueError(f"{name} must be {bounds}, got {value!r}")
+    return None if recall is None else float(recall), None if epsilon is None else float(epsilon)
