@@ -67,6 +67,16 @@ def entry(function: Callable[..., Any]) -> Any:
     return dispatcher
 
 
+def direct(dispatcher: Any) -> Any:
+    """The machine code of an entry that has been compiled for one set of types, or the entry itself.
+
+    It asks for the types of no argument (15 us for a dozen named tuples), so it is only for callers whose arguments
+    have the same types in every call.
+    """
+    compiled = list(dispatcher.overloads.values())
+    return compiled[0].entry_point if len(compiled) == 1 else dispatcher
+
+
 _callbacks: dict[str, CFunc] = {}
 
 

@@ -1,5 +1,6 @@
 """How an index answers queries: exactly, or by the cheapest way that reached the recall asked for on a sample."""
 
+import functools
 import logging
 import threading
 import warnings
@@ -94,7 +95,7 @@ class Answers:
         self._lock = threading.RLock()
         self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1)
 
-    @property
+    @functools.cached_property
     def approximate(self) -> bool:
         """Whether anything but exact search is considered."""
         if self.method == "exact" or self.exact_cost < AT_ONCE:
@@ -170,7 +171,7 @@ class Answers:
         """Try the settings on a user's own queries."""
         count = next((c for c in COUNTS if c >= k), k)
         true = self.engine.nearest(queries, count, self._n_jobs).distances
-        calibration = self._calibrated(self.engine.as_queries(queries)[0], None, true, count)
+        calibration = self._calibrated(self.engine.as_queries(queries), None, true, count)
         with self._lock:
             self._calibrations[count] = calibration
         return calibration
@@ -204,22 +205,29 @@ class Answers:
 
     def nearest(
         self,
-        queries: Rows,
+        queries: Rows | Callable[[], Rows],
         k: int,
         n_jobs: int | None,
         recall: float | None = None,
         epsilon: float | None = None,
         filter: Filter | None = None,
+        store: Store | None = None,
     ) -> Neighbors:
-        """The k nearest rows of each query; with a filter always exactly."""
+        """The k nearest rows of each query; with a filter always exactly.
+
+        `store`: the queries as rows of the engine, where they have been read the short way; `queries` then reads them
+        the long way.
+        """
         setting = self.choose(k, recall, epsilon) if filter is None else None
+        if setting is None and store is not None:
+            return self.engine.nearest_to(store, k, n_jobs)
         if setting is None:
-            return self.engine.nearest(queries, k, n_jobs, filter=filter)
-        found = self.searcher.search(self.engine.as_queries(queries)[0], k, setting, n_jobs)[0]
-        short = np.flatnonzero(found.indices[:, k - 1] < 0)
-        if short.size:  # queries that share too little with any row
-            exact = self.engine.nearest(queries.take(short), k, n_jobs)
-            found.indices[short], found.distances[short] = exact
+            return self.engine.nearest(_read(queries), k, n_jobs, filter=filter)
+        store = self.engine.as_queries(_read(queries)) if store is None else store
+        found = self.searcher.search(store, k, setting, n_jobs)[0]
+        if (found.indices[:, k - 1] < 0).any():  # queries that share too little with any row
+            short = np.flatnonzero(found.indices[:, k - 1] < 0)
+            found.indices[short], found.distances[short] = self.engine.nearest_to(take(store, short), k, n_jobs)
         return found
 
     def within(
@@ -247,6 +255,10 @@ class Answers:
         indptr = np.zeros(len(queries) + 1, np.int64)
         indptr[1:][who] = counts
         return RaggedNeighbors(np.cumsum(indptr), ids[order].astype(np.int64), distances[order].astype(np.float32))
+
+
+def _read(queries: Rows | Callable[[], Rows]) -> Rows:
+    return queries if isinstance(queries, Rows) else queries()
 
 
 def check_recall(recall: Any, epsilon: Any) -> tuple[float | None, float | None]:

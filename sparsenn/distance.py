@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import traversal
-from sparsenn._jit import call, call_float, entry, folded, kernel
+from sparsenn._jit import call, call_float, direct, entry, folded, kernel
 from sparsenn.metrics.formulas import product
 from sparsenn.metrics.registry import BoundMetric, Formula, resolve
 from sparsenn.rows import Rows, as_rows, dense_rows
@@ -134,14 +134,24 @@ class Space:
             )
         return rows.without_zeros() if rows.container == "csr" else rows
 
+    @property
+    def transforms(self) -> bool:
+        """Whether rows are changed before they are kept."""
+        return self.projection is not None or self.bound.metric.presence or self.transform != 0
+
     def store(self, rows: Rows) -> Store:
         """Rows as compiled code sees them, with the statistics that the metric wants."""
-        stats = np.zeros((max(len(self.sums), 1), len(rows)), np.float64)
+        return self.store_of(rows.indptr, rows.indices, rows.data)
+
+    def store_of(self, indptr: Any, indices: Any, data: Any) -> Store:
+        """The same, of arrays."""
+        stats = np.zeros((max(len(self.sums), 1), len(indptr) - 1), np.float64)
+        sum_rows = direct(_sum_rows)  # the types never vary
         for which, address in enumerate(self.sums):
-            _sum_rows(address, self.compiled.params, rows.indptr, rows.data, stats[which])
+            sum_rows(address, self.compiled.params, indptr, data, stats[which])
         if self.bound.metric.summarise is not None:
             stats = np.ascontiguousarray(self.bound.metric.summarise(stats, self.n_features), dtype=np.float64)
-        return Store(rows.indptr, rows.indices, rows.data, stats)
+        return Store(indptr, indices, data, stats)
 
     def compiled_for(self, x: Store, y: Store, has_negative: bool) -> Compiled:
         """Return the compiled metric for rows `x` among rows `y`.

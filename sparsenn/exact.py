@@ -13,15 +13,17 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import blockwise, termwise
+from sparsenn._jit import direct
 from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
 from sparsenn.filters import NO_FILTER, Filter
 from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
-from sparsenn.rows import Rows, as_rows
+from sparsenn.rows import Rows, as_rows, read_quickly
 
 Tick = Callable[[int], object] | None
+FEW_QUERIES, MANY_VALUES = 8, 4096  # read the short way: so many rows, with no more values
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
@@ -132,9 +134,27 @@ class ExactEngine:
         """Rows that meet few others."""
         return self._own_few
 
-    def as_queries(self, queries: Rows) -> tuple[Store, Compiled]:
-        """Queries as rows of the engine, and the metric for them."""
-        return self._own(queries)
+    def as_queries(self, queries: Rows) -> Store:
+        """Queries as rows of the engine."""
+        return self._own(queries)[0]
+
+    def quick_queries(self, data: Any) -> Store | None:
+        """A few CSR rows as queries, the short way; None where the long one is needed."""
+        if self.rank is None or self.space.transforms or getattr(data, "format", "") != "csr" or data.ndim != 2:
+            return None
+        n, m = data.shape
+        values, indices = data.data, data.indices
+        if n > FEW_QUERIES or m != len(self.rank) or values.dtype not in (np.float32, np.float64):
+            return None
+        if len(indices) > MANY_VALUES or len(values) != len(indices) or indices.dtype not in (np.int32, np.int64):
+            return None
+        indptr = data.indptr.astype(np.int64)
+        columns, narrow = np.empty(len(indices), np.int32), np.empty(len(indices), np.float32)
+        exact = values.astype(np.float64)  # one type, one compilation; and a copy need not be writable
+        read = direct(read_quickly)  # the types never vary
+        if indptr[0] != 0 or not read(indptr, indices.astype(np.int32), exact, self.rank, columns, narrow):
+            return None
+        return self.space.store_of(indptr, columns[: indptr[-1]], narrow[: indptr[-1]])
 
     def own(self) -> tuple[Store, Compiled]:
         """The rows, and the metric among them."""
@@ -165,6 +185,10 @@ class ExactEngine:
             found = self._nearest(take(x, ids), metric, k, n_jobs, False, tick, part, way)
             indices[ids], distances[ids] = found
         return Neighbors(indices, distances)
+
+    def nearest_to(self, x: Store, k: int, n_jobs: int | None) -> Neighbors:
+        """The k nearest rows of queries that are rows of the engine's kind, without values below 0 if it has none."""
+        return self._nearest(x, self.space.compiled_for(x, self._store, self.has_negative), k, n_jobs, False)
 
     def nearest_of(self, ids: npt.NDArray[np.int64], k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of some of the rows, each among the others."""

@@ -281,6 +281,12 @@ class Index:
         engine = self._fitted()
         k, jobs = check_k(k), self._jobs(n_jobs)
         recall, epsilon = check_recall(recall, epsilon)
+        if allowed is None and groups is None:
+            store = engine.quick_queries(Q)
+            if store is not None:
+                return self._answering().nearest(
+                    lambda: engine.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store
+                )
         queries = engine.space.read(Q, "Q")
         filter = make_filter(allowed, groups, engine.n_rows, len(queries))
         return self._answering().nearest(queries, k, jobs, recall, epsilon, filter)

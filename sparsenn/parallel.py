@@ -20,13 +20,15 @@ def count_jobs(n_jobs: int | None) -> int:
         raise ValueError(f"n_jobs must be an integer or None, got {n_jobs!r}")
     if n_jobs == 0:
         raise ValueError("n_jobs must not be 0: give the number of threads, or None for all processors")
+    if n_jobs is not None and n_jobs > 0:
+        return int(n_jobs)
     try:
         processors = len(os.sched_getaffinity(0))
     except AttributeError:  # not on macOS and Windows
         processors = os.cpu_count() or 1
     if n_jobs is None:
         return processors
-    return int(n_jobs) if n_jobs > 0 else max(processors + 1 + int(n_jobs), 1)
+    return max(processors + 1 + int(n_jobs), 1)
 
 
 def map_blocks(

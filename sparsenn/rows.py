@@ -269,6 +269,38 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices, values
 
 
+@entry
+def read_quickly(indptr, indices, values, rank, new_indices, new_values):
+    """Write CSR rows in float32, columns renumbered by `rank` (empty: as they are) and sorted; False: look closer.
+
+    False where anything is not as it should be: then the long way through `as_rows` says what, or mends it.
+    """
+    m = np.int64(rank.shape[0])
+    for i in range(indptr.shape[0] - 1):
+        a, b = np.int64(indptr[i]), np.int64(indptr[i + 1])
+        if a > b or b > indices.shape[0]:
+            return False
+        for t in range(a, b):
+            c, v = np.int64(indices[t]), np.float32(values[t])
+            if c < 0 or c >= m or not np.isfinite(v) or not v > 0:
+                return False
+            new_indices[t], new_values[t] = rank[c], v
+        gap = (b - a) // 2
+        while gap > 0:  # shell sort: rows are few and short
+            for t in range(a + gap, b):
+                c, v = new_indices[t], new_values[t]
+                at = t
+                while at >= a + gap and new_indices[at - gap] > c:
+                    new_indices[at], new_values[at] = new_indices[at - gap], new_values[at - gap]
+                    at -= gap
+                new_indices[at], new_values[at] = c, v
+            gap //= 2
+        for t in range(a + 1, b):
+            if new_indices[t] == new_indices[t - 1]:
+                return False
+    return True
+
+
 SCATTERED = 64  # columns for each stored value beyond which counting columns costs more than sorting
 
 

@@ -14,21 +14,22 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import bits_of, call, call_float, entry, kernel, prefetch
+from sparsenn._jit import bits_of, call, call_float, direct, entry, kernel, prefetch
 from sparsenn.compact import Form
 from sparsenn.descent import EMPTY, id_of, insert, key_of, reach_of, scale_for
 from sparsenn.distance import BLOCK, Compiled, Store, evaluate, finish_listed, scatter, unscatter
 from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
-from sparsenn.heap import kth_smallest
+from sparsenn.heap import kth_smallest, make_heap
 from sparsenn.parallel import map_blocks
 from sparsenn.postings import Postings, weigh_list
-from sparsenn.rerank import nearest_listed
+from sparsenn.rerank import rank_listed
 from sparsenn.results import Neighbors
 from sparsenn.termwise import STRIDE, least_shared, make_workspace
 
 TIERS = (100, 400, 1600, 6400)  # a list begins with its first so many by impact
 LONGEST, KEPT = 1024, 8  # terms that there is always room for; threads' memories that are kept
+ALONE = 32  # queries that one thread answers
 WORTH_SCAN = 8  # postings, times this, from which all sums are read in order rather than along the lists
 BELOW = 1.0 - 1e-5  # sums in float32 may fall short by so much
 FEWEST_BITS = 6  # of a value in a word
@@ -39,8 +40,8 @@ Heads = namedtuple("Heads", "indptr words shift scale extremes")
 # What a search reads besides the rows: lists in tiers by impact, and links. Either may be empty.
 Ways = namedtuple("Ways", "heads links")
 # How it goes about it: rows of a list, share of the query's bound, candidates measured, pool of the walk (0: none),
-# and how much farther than the k-th a row may be that is still expanded (infinite: all of the pool).
-How = namedtuple("How", "head share width beam slack")
+# how much farther than the k-th a row may be that is still expanded (infinite: all of the pool), rows measured again.
+How = namedtuple("How", "head share width beam slack keep")
 # Memory of one thread, kept between queries: candidates by their sums; rows met, and by which query; pool of the walk;
 # the query's terms, what each holds of its bound, levels of worth and how many terms each has.
 Scratch = namedtuple("Scratch", "ws totals sums ids spare seen stamp pool terms bounds level counts")
@@ -272,13 +273,17 @@ def _walk(metric, x, i, z, links, k, slack, scale, scratch):
 
 
 @entry
-def _search(metric, x, z, ways, how, k, scale, own, start, stop, scratch, found):
-    """Find rows near to the queries [start, stop), by their places in the search: (postings read, pairs measured).
+def _search(metric, x, z, exact, queries, y, names, ways, how, k, scale, own, start, stop, scratch, indices, distances):
+    """Find rows near to the queries [start, stop): (postings read, pairs measured).
 
-    `own`: the place of each query that is a row itself, which it must not find.
+    The queries are rows of `x`, measured by `metric` against `z`, and rows of `queries`, measured again by `exact`
+    against `y`; row `p` of `z` is row ``names[p]`` of `y`. `own`: the place in `z` of each query that is a row itself,
+    which it must not find.
     """
     ws, pool = scratch.ws, scratch.pool
+    heap, best = make_heap(indices.shape[1]), np.empty((1, how.keep), np.int32)
     postings, measured = np.int64(0), np.int64(0)
+    by_heads = ways.heads.indptr.shape[0] > 1
     for i in range(start, stop):
         scratch.stamp[0] += 1
         stamp = scratch.stamp[0]
@@ -287,14 +292,13 @@ def _search(metric, x, z, ways, how, k, scale, own, start, stop, scratch, found)
         for c in range(pool.shape[1]):
             pool[0, c] = EMPTY
         scatter(x, i, ws.w)
-        if ways.heads.indptr.shape[0] > 1:
+        many, read = np.int64(ways.links.entries.shape[0]), np.int64(0)
+        if by_heads:
             many, read = _best_by_heads(metric, x, i, z, ways.heads, how, scratch)
-            postings += read
-        else:
-            many = np.int64(ways.links.entries.shape[0])
+        postings += read
         m = np.int64(0)
         for r in range(many):
-            row = np.int64(scratch.ids[r]) if ways.heads.indptr.shape[0] > 1 else np.int64(ways.links.entries[r])
+            row = np.int64(scratch.ids[r]) if by_heads else np.int64(ways.links.entries[r])
             ws.rows[m] = row
             m += np.int64(scratch.seen[row] != stamp)
             scratch.seen[row] = stamp
@@ -304,9 +308,10 @@ def _search(metric, x, z, ways, how, k, scale, own, start, stop, scratch, found)
                 m = np.int64(0)
         if how.beam > 0:
             measured += _walk(metric, x, i, z, ways.links, k, how.slack, scale, scratch)
+        for r in range(how.keep):
+            best[0, r] = np.int32(id_of(pool[0, r])) if pool[0, r] != EMPTY else np.int32(-1)
+        rank_listed(exact, queries, i, y, best, 0, names, ws, heap, indices[i], distances[i])
         unscatter(x, i, ws.w)
-        for r in range(found.shape[1]):
-            found[i, r] = np.int32(id_of(pool[0, r])) if pool[0, r] != EMPTY else np.int32(-1)
     return postings, measured
 
 
@@ -394,6 +399,9 @@ def no_links() -> Links:
     return Links(np.zeros((0, 1), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32))
 
 
+NO_HEADS, NO_LINKS, NO_PLACES = no_heads(), no_links(), np.zeros(0, np.int64)
+
+
 @dataclass(frozen=True)
 class Setting:
     """How a query is answered, and what came of it on the sample that it was tried on.
@@ -453,6 +461,7 @@ class Searcher:
         self.place = np.empty(len(order), np.int64)
         self.place[order] = np.arange(len(order))
         self.scale = scale_for(form.metric, form.x, form.z, engine.space.n_features, seed)
+        self._metric = form.metric._replace(refine=0)
         self._spare: list[Any] = []
         self._lock = threading.Lock()
 
@@ -467,31 +476,43 @@ class Searcher:
     ) -> tuple[Neighbors, int, int]:
         """Answer queries: (neighbours, postings read, pairs measured). `own`: rows that the queries themselves are."""
         n, keep = len(x.indptr) - 1, min(int(np.ceil(k * self.form.blur)) + SURE, self.engine.n_rows)
-        beam = max(setting.beam, keep) if setting.beam else keep
-        heads = self.heads if setting.head and self.heads is not None else no_heads()
-        links = self.links if self.links is not None else no_links()
-        how = How(setting.head, setting.share, max(setting.width, keep), setting.beam, setting.slack)
-        found = np.empty((n, min(keep, beam)), np.int32)
+        beam = max(setting.beam, keep)
+        heads = self.heads if setting.head and self.heads is not None else NO_HEADS
+        links = self.links if self.links is not None else NO_LINKS
+        width = max(setting.width, keep)
+        how = How(int(setting.head), float(setting.share), width, int(setting.beam), float(setting.slack), keep)
+        longest = int((x.indptr[1:] - x.indptr[:-1]).max(initial=0)) if self.heads is not None else 0
         rows = self.form.express(x) if self.form.express else x
-        metric = self.form.metric._replace(refine=0)
-        places = np.zeros(0, np.int64) if own is None else self.place[own]
+        places = NO_PLACES if own is None else self.place[own]
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
         y, exact = self.engine.own()
-        width, each = self.engine.space.n_features, np.arange(n)
-        longest = int(np.diff(x.indptr).max(initial=0)) if self.heads is not None else 0
+        args = (
+            self._metric,
+            rows,
+            self.form.z,
+            exact,
+            x,
+            y,
+            self.order,
+            Ways(heads, links),
+            how,
+            k,
+            self.scale,
+            places,
+        )
+
+        search = direct(_search) if n <= ALONE else _search  # the types of `args` never vary
 
         def block(start: int, stop: int) -> tuple[int, int]:
-            scratch = self._take(how.width, beam, longest)
+            scratch = self._take(width, beam, longest)
             try:
-                args = (metric, rows, self.form.z, Ways(heads, links), how, k, self.scale, places)
-                counts: tuple[int, int] = _search(*args, start, stop, scratch, found)
+                counts: tuple[int, int] = search(*args, start, stop, scratch, indices, distances)
             finally:
                 self._give(scratch)
-            nearest_listed(exact, x, y, width, each, found, self.order, each, start, stop, indices, distances)
             return counts
 
-        counts = map_blocks(block, n, n_jobs, 32)
-        read, measured = (sum(c) for c in zip(*counts, strict=True)) if counts else (0, 0)
+        counts = map_blocks(block, n, n_jobs, ALONE) if n > ALONE else [block(0, n)]
+        read, measured = (sum(c) for c in zip(*counts, strict=True))
         return Neighbors(indices, distances), read, measured
 
     def _take(self, width: int, beam: int, longest: int) -> Any:
