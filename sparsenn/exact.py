@@ -20,10 +20,10 @@ from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
-from sparsenn.rows import Rows, as_rows, read_quickly
+from sparsenn.rows import QUICK_COLUMNS, QUICK_ROWS, Rows, as_rows, pack_quickly, unpack_quickly
 
 Tick = Callable[[int], object] | None
-FEW_QUERIES, MANY_VALUES = 8, 4096  # read the short way: so many rows, with no more values
+MANY_VALUES = 2**16  # of a few queries that are read the short way
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 
 
@@ -144,17 +144,22 @@ class ExactEngine:
             return None
         n, m = data.shape
         values, indices = data.data, data.indices
-        if n > FEW_QUERIES or m != len(self.rank) or values.dtype not in (np.float32, np.float64):
+        if n > QUICK_ROWS or m != len(self.rank) or m > QUICK_COLUMNS or values.dtype not in (np.float32, np.float64):
             return None
         if len(indices) > MANY_VALUES or len(values) != len(indices) or indices.dtype not in (np.int32, np.int64):
             return None
         indptr = data.indptr.astype(np.int64)
-        columns, narrow = np.empty(len(indices), np.int32), np.empty(len(indices), np.float32)
-        exact = values.astype(np.float64)  # one type, one compilation; and a copy need not be writable
-        read = direct(read_quickly)  # the types never vary
-        if indptr[0] != 0 or not read(indptr, indices.astype(np.int32), exact, self.rank, columns, narrow):
+        if indptr[0] != 0 or indptr[-1] != len(indices):
             return None
-        return self.space.store_of(indptr, columns[: indptr[-1]], narrow[: indptr[-1]])
+        keys, columns = np.empty(len(indices), np.uint64), np.empty(len(indices), np.int32)
+        narrow = np.empty(len(indices), np.float32)
+        exact = values.astype(np.float64)  # one type, one compilation; and a copy need not be writable
+        if not direct(pack_quickly)(indptr, indices.astype(np.int32), exact, self.rank, keys):
+            return None
+        keys.sort()
+        if not direct(unpack_quickly)(keys, columns, narrow):
+            return None
+        return self.space.store_of(indptr, columns, narrow)
 
     def own(self) -> tuple[Store, Compiled]:
         """The rows, and the metric among them."""

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import entry
+from sparsenn._jit import bits_of, entry, float_of
 
 MOST_COLUMNS = 2**31 - 1
 MOST_ROWS = 2**31 - 1
@@ -269,9 +269,12 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices, values
 
 
+QUICK_ROWS, QUICK_COLUMNS = 64, 2**26  # rows and columns that fit a key beside a value
+
+
 @entry
-def read_quickly(indptr, indices, values, rank, new_indices, new_values):
-    """Write CSR rows in float32, columns renumbered by `rank` (empty: as they are) and sorted; False: look closer.
+def pack_quickly(indptr, indices, values, rank, keys):
+    """Write a key for each value of CSR rows: its row, its column renumbered by `rank`, its float32.
 
     False where anything is not as it should be: then the long way through `as_rows` says what, or mends it.
     """
@@ -284,20 +287,18 @@ def read_quickly(indptr, indices, values, rank, new_indices, new_values):
             c, v = np.int64(indices[t]), np.float32(values[t])
             if c < 0 or c >= m or not np.isfinite(v) or not v > 0:
                 return False
-            new_indices[t], new_values[t] = rank[c], v
-        gap = (b - a) // 2
-        while gap > 0:  # shell sort: rows are few and short
-            for t in range(a + gap, b):
-                c, v = new_indices[t], new_values[t]
-                at = t
-                while at >= a + gap and new_indices[at - gap] > c:
-                    new_indices[at], new_values[at] = new_indices[at - gap], new_values[at - gap]
-                    at -= gap
-                new_indices[at], new_values[at] = c, v
-            gap //= 2
-        for t in range(a + 1, b):
-            if new_indices[t] == new_indices[t - 1]:
-                return False
+            keys[t] = (np.uint64(i) << np.uint64(58)) | (np.uint64(rank[c]) << np.uint64(32)) | np.uint64(bits_of(v))
+    return True
+
+
+@entry
+def unpack_quickly(keys, indices, values):
+    """Write columns and values of sorted keys; False where a row has a column twice."""
+    for t in range(keys.shape[0]):
+        if t > 0 and keys[t] >> np.uint64(32) == keys[t - 1] >> np.uint64(32):
+            return False
+        indices[t] = np.int32((keys[t] >> np.uint64(32)) & np.uint64(0x3FFFFFF))
+        values[t] = float_of(np.int32(keys[t] & np.uint64(0xFFFFFFFF)))
     return True
 
 
