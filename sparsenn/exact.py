@@ -129,9 +129,9 @@ class ExactEngine:
         """Rows that meet few others."""
         return self._own_few
 
-    def own(self) -> tuple[Store, Compiled]:
-        """The rows, and the metric among them."""
-        return self._own(None)
+    def own(self, queries: Rows | None = None) -> tuple[Store, Compiled]:
+        """Queries (None: the rows themselves) as compiled code sees them, and the metric for them among the rows."""
+        return self._own(queries)
 
     def _own(self, queries: Rows | None) -> tuple[Store, Any]:
         """Queries as a store, and the compiled metric for them; None is the rows themselves."""

@@ -21,7 +21,9 @@ FLOORS = [
         "termwise",
         "patterns",
         "blockwise",
+        "rerank",
         "exact",
+        "proxies",
         "compact",
         "descent",
         "heads",
@@ -31,7 +33,11 @@ FLOORS = [
     ["planning", "index"],
     ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
-METRICS = [{"registry", "formulas"}, ["angles", "differences", "sets", "divergences", "transport", "bits"]]
+METRICS = [
+    {"registry", "formulas"},
+    ["embeddings"],
+    ["angles", "differences", "sets", "divergences", "transport", "bits"],
+]
 
 
 def place(name, floors):
@@ -86,6 +92,8 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         "termwise",
         "patterns",
         "blockwise",
+        "rerank",
+        "proxies",
         "compact",
         "descent",
         "heads",
