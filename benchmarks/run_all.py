@@ -8,7 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
-SCRIPTS = ["bench_exact.py", "bench_graph.py", "bench_query.py", "bench_kernels.py", "bench_cold_start.py"]
+SCRIPTS = [
+    "bench_exact.py",
+    "bench_graph.py",
+    "bench_query.py",
+    "bench_proxies.py",
+    "bench_kernels.py",
+    "bench_cold_start.py",
+]
 
 
 def main() -> int:

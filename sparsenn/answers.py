@@ -1,7 +1,6 @@
 """How an index answers queries: exactly, or by the cheapest way that reached the recall asked for on a sample."""
 
 import functools
-import logging
 import threading
 import warnings
 from collections.abc import Callable
@@ -12,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.calibration import SAMPLE as TRIED
-from sparsenn.calibration import SEEDS_OF_WALK, calibrate
+from sparsenn.calibration import SEEDS_OF_WALK, calibrate, calibrate_proxy
 from sparsenn.compact import Form, packed
 from sparsenn.distance import Store, take
 from sparsenn.exact import ExactEngine
@@ -21,7 +20,8 @@ from sparsenn.forest import grow_forest
 from sparsenn.graph import link_rows
 from sparsenn.neighborgraph import DEEPEST, small_form
 from sparsenn.parallel import map_blocks
-from sparsenn.planning import Plan, exact_cost
+from sparsenn.planning import PER_QUERY, Plan, exact_cost
+from sparsenn.proxies import ProxyEngine
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
 from sparsenn.search import Searcher, Setting, tiered_heads
@@ -31,8 +31,8 @@ AT_ONCE = 10_000.0  # nanoseconds of an exact query for which nothing else is tr
 COUNTS = (10, 20, 50, 100, 200, 500, 1000, 2000, 5000, 10_000)  # neighbours for which settings are tried
 LEAF = 60  # rows that stand together in the order of a walk
 POOL_BY_SLACK = (8, 64)  # pool of a walk that ends by its slack: so many times k, and more
-FIRST_WITHIN, GROWTH = 32, 4  # neighbours asked for first within a radius, and how many times as many next
-log = logging.getLogger("sparsenn")
+FIRST_WITHIN, GROWTH = 50, 4  # neighbours asked for first within a radius, and how many times as many next
+BUDGET, FEWEST_MOST = 2e9, (20, 100)  # nanoseconds of exact answers for calibrating a proxy; queries, in any case
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,15 @@ class Calibration:
     settings : tuple of Setting
         The cheapest along recall.
     exact_cost : float
-        Predicted nanoseconds of an exact query; no setting that costs more is kept.
+        Predicted nanoseconds of an exact query of that sample; no setting that costs more is kept.
+    cut : bool
+        Whether dearer settings were not tried, since exact search is cheaper.
     """
 
     k: int
     settings: tuple[Setting, ...]
     exact_cost: float
+    cut: bool = True
 
     def pick(self, recall: float) -> Setting | None:
         """Return the cheapest setting that reached a recall, or None."""
@@ -73,8 +76,10 @@ class Answers:
     alpha : float
         See `link_rows`.
     seed : uint64
-    n_jobs : int or None
-        Threads of the preparation.
+    n_jobs : callable
+        Gives the threads of the preparation.
+    proxies : ProxyEngine, optional
+        Where the metric has a proxy; with some of the rows, to calibrate by.
     """
 
     def __init__(
@@ -85,10 +90,13 @@ class Answers:
         graph: Callable[[], Neighbors],
         alpha: float,
         seed: np.uint64,
-        n_jobs: int | None,
+        n_jobs: Callable[[], int | None],
+        proxies: tuple[ProxyEngine, Rows] | None = None,
     ):
         self.engine, self.plan, self.method = engine, plan, method
-        self._graph, self._alpha, self._seed, self._n_jobs = graph, alpha, seed, n_jobs
+        self._graph, self._alpha, self._seed, self._jobs = graph, alpha, seed, n_jobs
+        self._proxies = proxies
+        self._learnt: Rows | None = None
         self._searcher: Searcher | None = None
         self._calibrations: dict[int, Calibration] = {}
         self.last: Calibration | None = None  # made or used last
@@ -100,7 +108,16 @@ class Answers:
         """Whether anything but exact search is considered."""
         if self.method == "exact" or self.exact_cost < AT_ONCE:
             return False
-        return self.plan.method in ("graph", "heads") or self.engine.has_heads
+        return self.plan.method in ("graph", "heads") or self.engine.has_heads or self._proxies is not None
+
+    @property
+    def way(self) -> str:
+        """How queries are answered, in words."""
+        if not self.approximate:
+            return "exactly"
+        if self._proxies is not None:
+            return "by a proxy"
+        return "by heads" if self.engine.has_heads else "along the graph"
 
     @property
     def nbytes(self) -> int:
@@ -130,12 +147,12 @@ class Answers:
         links = None
         if walks:
             width = engine.space.n_features
-            links = link_rows(form, self._graph(), order, width, alpha=self._alpha, n_jobs=self._n_jobs)
+            links = link_rows(form, self._graph(), order, width, alpha=self._alpha, n_jobs=self._jobs())
         return Searcher(engine, form, order, heads, links, self._seed)
 
     def _in_order(self) -> Form:
         """The form that graphs are made with."""
-        return small_form(self.engine, self.plan.k, self._seed, self._n_jobs)[0]
+        return small_form(self.engine, self.plan.k, self._seed, self._jobs())[0]
 
     def _tree_order(self, form: Form) -> npt.NDArray[np.int64]:
         """Order of the leaves of a tree: near rows stand together."""
@@ -154,50 +171,61 @@ class Answers:
         return rows
 
     def calibration(self, k: int) -> Calibration:
-        """What the index's own rows tell of `k` neighbours, or what `learn` was last told."""
+        """What a sample tells of `k` neighbours: the queries learnt from, or rows of the index."""
         count = next((c for c in COUNTS if c >= k), k)
         if not self.approximate:
             return Calibration(count, (), self.exact_cost)
         with self._lock:
             if count not in self._calibrations:
-                size = min(TRIED, self.engine.n_rows)
-                rng = np.random.default_rng(int(self._seed))
-                rows = np.sort(rng.choice(self.engine.n_rows, size, replace=False))
-                true = self.engine.nearest_of(rows, count, self._n_jobs).distances
-                self._calibrations[count] = self._calibrated(take(self.engine.own()[0], rows), rows, true, count)
-            return self._calibrations[count]
+                self._calibrations[count] = self._calibrated(count)
+            self.last = self._calibrations[count]
+            return self.last
 
-    def learn(self, queries: Rows, k: int) -> Calibration:
-        """Try the settings on a user's own queries."""
-        count = next((c for c in COUNTS if c >= k), k)
-        true = self.engine.nearest(queries, count, self._n_jobs).distances
-        calibration = self._calibrated(self.engine.as_queries(queries), None, true, count)
+    def learn(self, queries: Rows | None, k: int) -> Calibration:
+        """Try the settings on a user's own queries from now on; with None, on rows of the index again."""
         with self._lock:
-            self._calibrations[count] = calibration
-        return calibration
+            self._learnt = queries
+            self._calibrations.clear()
+            return self.calibration(k)
 
-    def _calibrated(self, x: Store, own: Any, true: Any, count: int) -> Calibration:
-        settings = calibrate(self.searcher, x, own, true, count, self.exact_cost, self._n_jobs)
-        self.last = Calibration(count, tuple(settings), self.exact_cost)
-        return self.last
+    def _calibrated(self, count: int) -> Calibration:
+        engine, jobs = self.engine, self._jobs()
+        if self._proxies is not None:
+            proxies, rows = self._proxies
+            sample = rows if self._learnt is None else self._learnt
+            size = int(np.clip(BUDGET / proxies.exact_cost, *FEWEST_MOST))  # exact answers are what takes the time
+            sample = sample.take(np.arange(min(size, len(sample))))
+            settings = calibrate_proxy(proxies, sample, count, jobs, self._learnt is None)
+            return Calibration(count, tuple(settings), proxies.exact_cost)
+        if self._learnt is None:
+            rng = np.random.default_rng(int(self._seed))
+            own = np.sort(rng.choice(engine.n_rows, min(TRIED, engine.n_rows), replace=False))
+            x, true = take(engine.own()[0], own), engine.nearest_of(own, count, jobs).distances
+        else:
+            own, x = None, engine.as_queries(self._learnt)
+            true = engine.nearest_to(x, count, jobs).distances
+        costs = engine.query_costs(x)
+        most = self.exact_cost if costs is None else float(costs.mean()) + PER_QUERY
+        settings, cut = calibrate(self.searcher, x, own, true, count, most, jobs)
+        return Calibration(count, tuple(settings), most, cut)
 
     def choose(self, k: int, recall: float | None, epsilon: float | None) -> Setting | None:
-        """Return the setting for a query, None for exact search."""
+        """Return the setting for usual queries, None for exact search."""
         if not self.approximate or recall == 1.0 or k >= self.engine.n_rows:
             return None
         if epsilon is not None:
-            if self.plan.method != "graph":
+            if self.plan.method != "graph" or self._proxies is not None:
                 return None
             head, share, width = SEEDS_OF_WALK if self.engine.has_heads else (0, 1.0, 0)
             pool = min(POOL_BY_SLACK[0] * k + POOL_BY_SLACK[1], self.engine.n_rows)
             return Setting(head, share, width, pool, epsilon)
         asked = RECALL if recall is None else recall
-        calibration = self.last = self.calibration(k)
+        calibration = self.calibration(k)
         setting = calibration.pick(asked)
-        best = calibration.settings[-1] if calibration.settings else None
-        if setting is None and best is not None and best.cost < 0.5 * self.exact_cost:
+        if setting is None and not calibration.cut:
+            best = calibration.settings[-1].recall if calibration.settings else 0.0
             warnings.warn(
-                f"no approximate setting reached a recall of {asked:g} (the best had {best.recall:.3f}): "
+                f"no approximate setting reached a recall of {asked:g} (the best had {best:.3f}): "
                 "these queries are answered exactly",
                 stacklevel=4,
             )
@@ -223,11 +251,26 @@ class Answers:
             return self.engine.nearest_to(store, k, n_jobs)
         if setting is None:
             return self.engine.nearest(_read(queries), k, n_jobs, filter=filter)
+        if setting.over_fetch and self._proxies is not None:
+            return self._proxies[0].nearest(_read(queries), k, setting.over_fetch, n_jobs)
         store = self.engine.as_queries(_read(queries)) if store is None else store
-        found = self.searcher.search(store, k, setting, n_jobs)[0]
-        if (found.indices[:, k - 1] < 0).any():  # queries that share too little with any row
-            short = np.flatnonzero(found.indices[:, k - 1] < 0)
-            found.indices[short], found.distances[short] = self.engine.nearest_to(take(store, short), k, n_jobs)
+        costs = self.engine.query_costs(store) if epsilon is None else None
+        if costs is None or costs.min(initial=np.inf) + PER_QUERY > setting.cost:
+            found = self.searcher.search(store, k, setting, n_jobs)[0]
+            if not (found.indices[:, k - 1] < 0).any():
+                return found
+            exactly = found.indices[:, k - 1] < 0  # queries that share too little with any row
+        else:  # each query goes the way that is cheaper for it, whatever the others are
+            exactly = costs + PER_QUERY <= setting.cost
+            if exactly.all():
+                return self.engine.nearest_to(store, k, n_jobs)
+            indices, distances = np.empty((len(exactly), k), np.int64), np.empty((len(exactly), k), np.float32)
+            long = np.flatnonzero(~exactly)
+            indices[long], distances[long] = self.searcher.search(take(store, long), k, setting, n_jobs)[0]
+            exactly[long] = indices[long, k - 1] < 0
+            found = Neighbors(indices, distances)
+        short = np.flatnonzero(exactly)
+        found.indices[short], found.distances[short] = self.engine.nearest_to(take(store, short), k, n_jobs)
         return found
 
     def within(
@@ -235,6 +278,8 @@ class Answers:
     ) -> RaggedNeighbors:
         """All rows within a radius: more and more neighbours are asked for, until the last is farther."""
         count, n = FIRST_WITHIN, self.engine.n_rows
+        if self._proxies is not None and filter is None and recall != 1.0 and self.approximate:
+            return self._proxies[0].within(queries, radius, n_jobs=n_jobs)  # bounds say what may be within
         if filter is not None or not self.approximate or recall == 1.0 or count * GROWTH >= n:
             return self.engine.within(queries, radius, n_jobs, filter)
         left = np.arange(len(queries))

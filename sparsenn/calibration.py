@@ -9,11 +9,14 @@ import numpy.typing as npt
 
 from sparsenn.compact import SAMPLE as FORM_SAMPLE
 from sparsenn.distance import Store
-from sparsenn.planning import PER_QUERY, pair_cost
+from sparsenn.planning import PER_QUERY, pair_cost, whole_pair_cost
+from sparsenn.proxies import ProxyEngine
+from sparsenn.rows import Rows
 from sparsenn.search import Searcher, Setting
 
 SAMPLE = 4 * FORM_SAMPLE  # queries tried
-READ_POSTING = 2.4  # nanoseconds: summed, and read again
+# Nanoseconds: a posting summed and read again; a query's terms chosen, and what else each takes; a value projected.
+READ_POSTING, SEARCH_QUERY, PROJECT = 2.4, 12_000.0, 0.02
 # Rows of a list, share of the query's bound, candidates for 10 neighbours: dearer and dearer.
 HEADS = (
     (100, 0.5, 20),
@@ -32,9 +35,12 @@ HEADS = (
     (6400, 1.0, 320),
 )
 BEAMS = (0, 4, 10, 18, 30, 50, 80, 130, 210, 340)  # of the pool, beyond the rows asked for
+GAIN = 2.0  # proxies are taken where they are predicted to be so many times as fast: counts see too little of them
 SEEDS_OF_WALK = (400, 0.7, 20)  # heads from which a walk begins
 ENOUGH = 0.9995  # recall from which dearer settings are not tried
 TOLERANCE = np.float32(1e-6)
+FETCHES = tuple(2**e for e in range(12))
+log = logging.getLogger("sparsenn")
 
 
 def settings_for(searcher: Searcher, k: int) -> list[list[Setting]]:
@@ -59,10 +65,20 @@ def recall_within(distances: npt.NDArray[np.float32], true: npt.NDArray[np.float
     return float(hits.sum() / max(needed.sum(), 1))
 
 
+def fixed_cost(searcher: Searcher, k: int) -> float:
+    """Nanoseconds of a query beside what is counted: rows measured again as they are, and the query made ready."""
+    values = searcher.engine.values_per_row
+    again = searcher.kept(k) * whole_pair_cost(searcher.engine)
+    if searcher.heads is not None:
+        return SEARCH_QUERY + again
+    express = PROJECT * values * 4 * len(searcher.form.x.indices) if searcher.form.express else 0.0
+    return PER_QUERY + again + express
+
+
 def calibrate(
     searcher: Searcher, x: Store, own: npt.NDArray[np.int64] | None, true: Any, k: int, most: float, n_jobs: int | None
-) -> list[Setting]:
-    """Try settings on queries whose true nearest are known; returns the cheapest along recall.
+) -> tuple[list[Setting], bool]:
+    """Try settings on queries whose true nearest are known.
 
     Parameters
     ----------
@@ -72,18 +88,43 @@ def calibrate(
         Distances of their nearest rows.
     most : float
         Cost of exact search in nanoseconds a query: dearer settings are left out.
+
+    Returns
+    -------
+    list of Setting
+        The cheapest along recall.
+    bool
+        Whether dearer settings might have reached more, if exact search were not cheaper than they are.
     """
-    n, pair = len(x.indptr) - 1, pair_cost(searcher.engine)
-    tried = []
+    n, pair, fixed = len(x.indptr) - 1, pair_cost(searcher.engine), fixed_cost(searcher, k)
+    tried, cut = [], False
     for ladder in settings_for(searcher, k):
         for setting in ladder:
             found, read, measured = searcher.search(x, k, setting, n_jobs, own)
-            cost = PER_QUERY + (read * READ_POSTING + measured * pair) / n
+            cost = fixed + (read * READ_POSTING + measured * pair) / n
             recall = recall_within(found.distances, true)
             tried.append(replace(setting, recall=recall, cost=cost))
-            logging.getLogger("sparsenn").info("%s: recall %.4f, %.1f us", setting.way, recall, cost / 1000)
+            log.info("%s: recall %.4f, %.1f us", setting.way, recall, cost / 1000)
+            cut |= cost > most
             if recall >= ENOUGH or cost > most:
                 break
+    return cheapest(tried, most), cut
+
+
+def calibrate_proxy(proxies: ProxyEngine, queries: Rows, k: int, n_jobs: int | None, itself: bool) -> list[Setting]:
+    """The same for the candidates of a proxy; `itself`: the queries are rows, and each finds itself."""
+    most = max((f for f in FETCHES if proxies.cost(k, f) * GAIN < proxies.exact_cost), default=0)
+    if most == 0:
+        return []
+    tried = []
+    for found in proxies.calibrate(queries, k + itself, n_jobs, most):
+        recall = max(((k + itself) * found.recall - itself) / k, 0.0)
+        tried.append(Setting(over_fetch=found.over_fetch, recall=recall, cost=proxies.cost(k, found.over_fetch)))
+    return cheapest(tried, proxies.exact_cost)
+
+
+def cheapest(tried: list[Setting], most: float) -> list[Setting]:
+    """Settings that none is better and cheaper than, by rising cost."""
     kept: list[Setting] = []
     for setting in sorted(tried, key=lambda s: (s.cost, -s.recall)):
         if setting.cost <= most and (not kept or setting.recall > kept[-1].recall):

@@ -16,7 +16,8 @@ PREFACE = """\
 <!-- Made from the registry by `python -m sparsenn.cli metrics --markdown`: edit the records, not this file. -->
 
 x is the query and y the indexed row, n the number of columns; among sets, x is the set of columns that are not zero.
-Parameters go into `metric_params={...}`, or `sparsenn.metrics.minkowski(p=3)`.
+Parameters go into `metric_params={...}`, or `sparsenn.metrics.minkowski(p=3)`. A proxy is what finds candidates where a
+metric is dear; the metric itself then puts them in order.
 """
 
 
@@ -37,6 +38,11 @@ def _rows(metric: Metric) -> str:
     if not metric.symmetric:
         limits.append("not symmetric")
     return "; ".join([metric.wants(), *limits])
+
+
+def _proxy(metric: Metric) -> str:
+    """Say by what candidates are found, where the metric is dear."""
+    return (metric.proxy.__doc__ or "").partition("\n")[0].rstrip(".") if metric.proxy else ""
 
 
 def metric_lines(width: int) -> Iterator[str]:
@@ -68,6 +74,7 @@ def describe(name: str, width: int) -> Iterator[str]:
         ("aliases", ", ".join(metric.aliases)),
     ]
     fields += [(key, f"{value.about}; {_default(value)}") for key, value in metric.parameters.items()]
+    fields.append(("proxy", _proxy(metric)))
     fields.append(("order", "the order of the columns matters" if metric.positional else ""))
     yield click.style(metric.name, bold=True)
     for label, value in fields:
@@ -78,10 +85,14 @@ def describe(name: str, width: int) -> Iterator[str]:
 
 def markdown() -> str:
     """Render all metrics as a page of documentation."""
-    lines = [PREFACE, "| metric | formula | rows | parameters | aliases | source |", "|---|---|---|---|---|---|"]
+    lines = [
+        PREFACE,
+        "| metric | formula | rows | parameters | aliases | source | proxy |",
+        "|---|---|---|---|---|---|---|",
+    ]
     for name in names():
         metric = get(name)
         cells = [f"`{name}`", metric.formula, _rows(metric), _parameters(metric)]
-        cells += [", ".join(f"`{alias}`" for alias in metric.aliases), metric.source]
+        cells += [", ".join(f"`{alias}`" for alias in metric.aliases), metric.source, _proxy(metric)]
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"

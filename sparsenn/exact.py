@@ -161,9 +161,9 @@ class ExactEngine:
             return None
         return self.space.store_of(indptr, columns, narrow)
 
-    def own(self) -> tuple[Store, Compiled]:
-        """The rows, and the metric among them."""
-        return self._own(None)
+    def own(self, queries: Rows | None = None) -> tuple[Store, Compiled]:
+        """Queries (None: the rows themselves) as compiled code sees them, and the metric for them among the rows."""
+        return self._own(queries)
 
     def _own(self, queries: Rows | None) -> tuple[Store, Any]:
         """Queries as a store, and the compiled metric for them; None is the rows themselves."""
@@ -190,6 +190,16 @@ class ExactEngine:
             found = self._nearest(take(x, ids), metric, k, n_jobs, False, tick, part, way)
             indices[ids], distances[ids] = found
         return Neighbors(indices, distances)
+
+    def query_costs(self, x: Store) -> npt.NDArray[np.float64] | None:
+        """Predicted nanoseconds of each query, beside what any takes; None where all take the same."""
+        if self.way != "postings" or self.patterns is not None:
+            return None
+        work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr)
+        worst = self.space.compiled.worst
+        few = (work > 0) & (work < termwise.FEW * self.n_rows) & (worst == worst) & (not self.has_negative)
+        cost = self.space.bound.metric.cost
+        return termwise.scan_costs(work, few, np.full(len(work), self.n_rows), 1, self.n_rows, cost, self.prunes)
 
     def nearest_to(self, x: Store, k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of queries that are rows of the engine's kind, without values below 0 if it has none."""

@@ -16,12 +16,14 @@ from sparsenn.metrics import resolve
 from sparsenn.neighborgraph import build_graph, silent
 from sparsenn.parallel import count_jobs
 from sparsenn.planning import Plan, Settings, make_plan
+from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 METHODS = ("auto", "exact", "graph", "heads")
+PROXY_SAMPLE = 100  # rows by which proxies are calibrated
 SEEDS = ("auto", "heads", "forest", "random")
 WAYS = {
     "postings": "a term at a time over inverted lists",
@@ -166,12 +168,17 @@ class Index:
         space, rows = fit_space(X, self.metric, self.metric_params)
         if len(rows) == 0:
             raise ValueError("X has no rows: an index needs at least one")
-        engine = ExactEngine(space, rows, self.n_jobs)
         given = _read_graph(self.init_graph, len(rows))
+        proxies = None
+        if has_proxy(space) and self.method != "exact":
+            sample = rows.take(np.random.default_rng(int(self._seed())).permutation(len(rows))[:PROXY_SAMPLE])
+            proxies = (ProxyEngine(space, rows, self.n_jobs), sample)
+        engine = proxies[0].exact if proxies else ExactEngine(space, rows, self.n_jobs)
         plan, graph = self._planned(engine, given)
         seed = self._seed()
         self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
-        self._answers = Answers(engine, plan, self.method, self._current_graph, float(self.alpha), seed, self.n_jobs)
+        alpha, jobs = float(self.alpha), lambda: self.n_jobs
+        self._answers = Answers(engine, plan, self.method, self._current_graph, alpha, seed, jobs, proxies)
         return self
 
     def _current_graph(self) -> Neighbors:
@@ -364,7 +371,7 @@ class Index:
         if queries is not None and len(queries) == 0:
             raise ValueError("Q has no rows: calibration needs queries, a hundred or more")
         if answers.approximate and k < engine.n_rows:
-            _ = answers.calibration(k) if queries is None else answers.learn(queries, k)
+            answers.learn(queries, k)
         return self
 
     @property
@@ -488,6 +495,7 @@ class Index:
         how = {"exact": WAYS[way], "heads": "heads of inverted lists, measured"}.get(
             plan.method, f"{plan.seeds}, then NN-descent"
         )
+        how += f"; queries {self._answering().way}"
         rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
         return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
 

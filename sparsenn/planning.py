@@ -14,6 +14,7 @@ LEFT_TO_SUM = 0.45  # share of the postings summed where a bound by norms leaves
 HEAD_POSTING = 1.3  # in a head: its rows lie apart
 PRODUCT = 0.02  # one multiplication of a BLAS product
 VALUE, VALUE_DENSE = 0.7, 0.14  # one stored value of a row that is gathered or swept
+COLD_VALUE_WHOLE = 0.3  # the same of a dense row as it is
 COLD_VALUE, COLD_VALUE_DENSE = 1.0, 0.085  # the same out of cache, where dense rows are compact
 COLD_ROW, COLD_ROW_DENSE = 60.0, 25.0  # a row fetched and measured, before its values
 PER_QUERY = 2000.0
@@ -94,6 +95,13 @@ def pair_cost(engine: ExactEngine) -> float:
     sparse = engine.space.container == "csr" or engine.space.bound.metric.pair is not None
     row, value = (COLD_ROW, COLD_VALUE) if sparse else (COLD_ROW_DENSE, COLD_VALUE_DENSE)
     return row + engine.values_per_row * value * engine.space.bound.metric.cost[0]
+
+
+def whole_pair_cost(engine: ExactEngine) -> float:
+    """The same of rows as they are: bytes fetched."""
+    if engine.space.bound.metric.pair is not None or engine.space.container == "csr":
+        return pair_cost(engine)
+    return COLD_ROW + engine.values_per_row * COLD_VALUE_WHOLE
 
 
 def exact_cost(engine: ExactEngine) -> float:

@@ -415,6 +415,8 @@ class Setting:
         Pool of the walk along the graph; 0 without a walk.
     slack : float
         Share of the k-th distance beyond it up to which rows are expanded.
+    over_fetch : int
+        Candidates by the metric's proxy, for each neighbour; 0 without one.
     recall, cost : float
         Share of the k nearest found; predicted nanoseconds of a query, from counted work.
     """
@@ -424,13 +426,15 @@ class Setting:
     width: int = 0
     beam: int = 0
     slack: float = np.inf
+    over_fetch: int = 0
     recall: float = 0.0
     cost: float = 0.0
 
     @property
     def way(self) -> str:
         """What the setting uses, in a word."""
-        return " and ".join(name for name, used in (("heads", self.head), ("graph", self.beam)) if used) or "exact"
+        used = (("heads", self.head), ("graph", self.beam), ("proxy", self.over_fetch))
+        return " and ".join(name for name, much in used if much)
 
 
 class Searcher:
@@ -471,11 +475,15 @@ class Searcher:
         arrays = [self.order, self.place, *(self.heads or [])[:2], *(self.links or [])]
         return sum(a.nbytes for a in arrays) + self.form.z.data.nbytes
 
+    def kept(self, k: int) -> int:
+        """How many rows are measured again for k neighbours."""
+        return min(int(np.ceil(k * self.form.blur)) + SURE, self.engine.n_rows)
+
     def search(
         self, x: Store, k: int, setting: Setting, n_jobs: int | None, own: npt.NDArray[np.int64] | None = None
     ) -> tuple[Neighbors, int, int]:
         """Answer queries: (neighbours, postings read, pairs measured). `own`: rows that the queries themselves are."""
-        n, keep = len(x.indptr) - 1, min(int(np.ceil(k * self.form.blur)) + SURE, self.engine.n_rows)
+        n, keep = len(x.indptr) - 1, self.kept(k)
         beam = max(setting.beam, keep)
         heads = self.heads if setting.head and self.heads is not None else NO_HEADS
         links = self.links if self.links is not None else NO_LINKS
@@ -525,8 +533,11 @@ class Searcher:
                     return scratch
         n = self.engine.n_rows
         n_sums = n if self.heads is not None else 0
-        width_ = self.engine.space.n_features if self.engine.space.container == "csr" else 0
-        return _make_scratch(n, n_sums, width_, width, beam, max(longest, LONGEST))
+        # a single dense row looks like a sparse one with all columns, and is scattered like one
+        n_columns = self.engine.space.n_features
+        if self.engine.space.container != "csr":
+            n_columns = max(n_columns, len(self.form.x.indices))
+        return _make_scratch(n, n_sums, n_columns, width, beam, max(longest, LONGEST))
 
     def _give(self, scratch: Any) -> None:
         """Keep a thread's memory for the next."""

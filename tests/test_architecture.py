@@ -23,6 +23,7 @@ FLOORS = [
         "blockwise",
         "rerank",
         "exact",
+        "proxies",
         "compact",
         "descent",
         "heads",
@@ -34,7 +35,11 @@ FLOORS = [
     ["planning", "calibration", "answers", "index"],
     ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
-METRICS = [{"registry", "formulas"}, ["angles", "differences", "sets", "divergences", "transport", "bits"]]
+METRICS = [
+    {"registry", "formulas"},
+    ["embeddings"],
+    ["angles", "differences", "sets", "divergences", "transport", "bits"],
+]
 
 
 def place(name, floors):
@@ -90,11 +95,16 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         "patterns",
         "blockwise",
         "rerank",
+        "proxies",
         "compact",
         "descent",
         "heads",
         "forest",
         "neighborgraph",
+        "graph",
+        "search",
+        "calibration",
+        "answers",
     ],
 )
 def test_the_core_knows_no_metrics_name(module):

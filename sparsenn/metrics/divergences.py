@@ -5,6 +5,7 @@ import math
 import numpy as np
 
 from sparsenn.metrics.angles import one_minus_cosine, scaled
+from sparsenn.metrics.embeddings import hellinger_for_jensen_shannon, hellinger_for_symmetric_kl
 from sparsenn.metrics.formulas import (
     magnitude,
     product,
@@ -210,6 +211,7 @@ register(
         worst=math.sqrt(LN2),
         signed=False,
         transform=shares,
+        proxy=hellinger_for_jensen_shannon,
         reference=_jensen_shannon,
     ),
     Metric(
@@ -224,6 +226,7 @@ register(
         finish=smoothed,
         signed=False,
         transform=shares,
+        proxy=hellinger_for_symmetric_kl,
         reference=_symmetric_kl,
     ),
     Metric(

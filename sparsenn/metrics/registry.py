@@ -21,9 +21,12 @@ Conventions of the formulas (all numbers are float64, `p` is the packed paramete
 ``impact``       ``i(p, b, y)``: what orders the rows of one column, by their value and statistics, as
                  `finish` does when that column is all they share with the query, whatever the query
 ``transform``    ``t(p, indices, values)``: rewrites the values of one row in place
+``proxy``        ``(params, matrix of the fitted rows, own) -> Proxy``, where a pair is dear; ``own()`` is
+                 each of those rows' distance to itself
 ===============  ==================================================================================
 
-A *surrogate* keeps the order and is corrected at the end. (A *proxy* would be approximate.)
+A *surrogate* keeps the order and is corrected at the end. A *proxy* is approximate: it finds
+candidates, which the metric itself puts in order.
 """
 
 import difflib
@@ -46,6 +49,28 @@ class Parameter:
     default: Any
     check: Callable[[Any], str | None]
     about: str
+
+
+@dataclass(frozen=True)
+class Proxy:
+    """Other rows, among which a cheap metric finds candidates for a dear one.
+
+    Attributes
+    ----------
+    metric : str
+        Name of the cheap metric.
+    rows, queries : callable
+        Make the fitted rows, and queries, into its rows: from a matrix (scipy CSR array or ndarray) of rows
+        after the dear metric's transform, to what an index takes.
+    reach : callable
+        ``reach(d)``: no pair at a true distance of `d` or less is farther apart than this under the proxy;
+        infinity where nothing is known.
+    """
+
+    metric: str
+    rows: Callable[[Any], Any]
+    queries: Callable[[Any], Any]
+    reach: Callable[[float], float]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -83,6 +108,8 @@ class Metric:
     symmetric: bool = True
     positional: bool = False  # the order of the columns matters
     cost: tuple[float, float] = (1.0, 1.0)  # of a step and of a finish, where a product's are 1 (bench_kernels.py)
+    pair_cost: Callable[[float], float] | None = None  # nanoseconds of a `pair`, from the values of an average row
+    proxy: Callable[[Mapping[str, Any], Any, Any], Proxy] | None = None
     reference: Callable[..., float] | None = None  # oracle of the tests: (x, y, **parameters)
     example: Mapping[str, Any] = field(default_factory=dict)  # parameters for tests and tables
 

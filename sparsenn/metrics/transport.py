@@ -9,6 +9,7 @@ from collections import namedtuple
 import numpy as np
 
 from sparsenn._jit import maker
+from sparsenn.metrics.embeddings import binned_cdf, centred_cdf, entropic_energy, transport_energy
 from sparsenn.metrics.registry import REQUIRED, Metric, Parameter, check_cost, check_positive, register
 
 # Masses of the exact solver are whole multiples of 2⁻⁵⁰: its sums and differences are then exact, so
@@ -594,6 +595,8 @@ register(
         pair=wasserstein_1d,
         positional=True,
         signed=False,
+        pair_cost=lambda values: 15.0 * values,
+        proxy=binned_cdf,
         reference=_wasserstein_1d,
     ),
     Metric(
@@ -604,6 +607,8 @@ register(
         pair=circular_wasserstein,
         positional=True,
         signed=False,
+        pair_cost=lambda values: 95.0 * values,
+        proxy=centred_cdf,
         reference=_circular_wasserstein,
     ),
     Metric(
@@ -617,6 +622,8 @@ register(
         positional=True,
         signed=False,
         symmetric=False,
+        pair_cost=lambda values: 70.0 * values * values,
+        proxy=transport_energy,
         reference=_kantorovich,
     ),
     Metric(
@@ -634,6 +641,8 @@ register(
         positional=True,
         signed=False,
         symmetric=False,
+        pair_cost=lambda values: 50.0 * values * values,
+        proxy=entropic_energy,
         reference=_sinkhorn,
     ),
 )
