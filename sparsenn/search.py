@@ -30,6 +30,7 @@ from sparsenn.termwise import STRIDE, least_shared, make_workspace
 TIERS = (100, 400, 1600, 6400)  # a list begins with its first so many by impact
 LONGEST, KEPT = 1024, 8  # terms that there is always room for; threads' memories that are kept
 ALONE = 32  # queries that one thread answers
+AHEAD = 3  # lists whose beginnings are fetched while one is read
 WORTH_SCAN = 8  # postings, times this, from which all sums are read in order rather than along the lists
 BELOW = 1.0 - 1e-5  # sums in float32 may fall short by so much
 FEWEST_BITS = 6  # of a value in a word
@@ -154,6 +155,10 @@ def _best_by_heads(metric, x, i, z, heads, how, scratch):
     postings = np.int64(0)
     params, n_params, shift = metric.params, np.int64(metric.params.shape[0]), np.int64(heads.shift)
     for o in range(kept):
+        if o + AHEAD < kept:  # lists begin anywhere
+            ahead = heads.indptr[x.indices[scratch.terms[o + AHEAD]]]
+            for line in range(0, 64, 16):
+                prefetch(heads.words, ahead + line)
         t = scratch.terms[o]
         s = heads.indptr[x.indices[t]]
         n = min(heads.indptr[x.indices[t] + 1] - s, how.head)
