@@ -45,3 +45,49 @@ def check_neighbors(indices, distances, D, k, skip_self=False, atol=1e-6, rtol=1
         assert (order == np.arange(len(order))).all()
         np.testing.assert_allclose(distances[i][there], D[i, found], atol=atol, rtol=rtol)
     np.testing.assert_allclose(distances, want, atol=atol, rtol=rtol)
+
+
+def check_found(indices, distances, D, k, atol=1e-6, rtol=1e-5):
+    """As `check_neighbors`, but the found need not be the nearest: true distances, in order, no id twice."""
+    __tracebackhide__ = True
+    assert indices.dtype == np.int64
+    assert distances.dtype == np.float32
+    assert indices.shape == distances.shape == (len(D), k)
+    there = min(k, D.shape[1])
+    assert (indices[:, :there] >= 0).all()
+    assert (indices[:, there:] == -1).all()
+    assert np.isinf(distances[:, there:]).all()
+    for row, near, true in zip(indices[:, :there], distances[:, :there], D, strict=True):
+        assert len(set(row.tolist())) == there
+        assert (np.lexsort((row, near)) == np.arange(there)).all()
+        np.testing.assert_allclose(near, true[row], atol=atol, rtol=rtol)
+
+
+def recall(distances, true):
+    """Share of the true nearest that were found, by their distances."""
+    kth = true[:, -1:].astype(np.float64)
+    return float(np.mean(distances <= kth + 1e-5 * np.abs(kth) + 1e-6))
+
+
+def occluded(D, near, width, alpha):
+    """Neighbours that stay of each row: no kept one is nearer to them, by a factor, than the row is."""
+    lists = []
+    for i, row in enumerate(near):
+        kept = []
+        for c in row:
+            if len(kept) < width and not any(alpha * D[c, e] < D[i, c] for e in kept):
+                kept.append(int(c))
+        lists.append(kept)
+    return lists
+
+
+def reachable(links, n):
+    """Rows that a walk from the entries can come to."""
+    reached = set(links.entries.tolist())
+    waiting = list(reached)
+    while waiting:
+        row = waiting.pop()
+        new = set(links.ids[row, : links.degrees[row]].tolist()) - reached
+        reached |= new
+        waiting += new
+    return len(reached) == n

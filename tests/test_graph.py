@@ -429,7 +429,7 @@ def test_a_graph_starts_from_the_users_own():
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"method": "best"}, "method must be one of 'auto', 'exact', 'graph', got 'best'"),
+        ({"method": "best"}, "method must be one of 'auto', 'exact', 'graph', 'heads', got 'best'"),
         ({"seeds": "tree"}, "seeds must be one of 'auto', 'heads', 'forest', 'random', got 'tree'"),
         ({"n_trees": 0}, "n_trees must be at least 1, got 0"),
         ({"leaf_size": 2.5}, "leaf_size must be an integer of at least 1, got 2.5"),
