@@ -70,8 +70,9 @@ def recall_within(distances: npt.NDArray[np.float32], true: npt.NDArray[np.float
     """Share of the true nearest among the found, by their distances."""
     there = np.isfinite(true)
     needed = there.sum(axis=1)
-    kth = np.where(there, true, -np.inf).max(axis=1)
-    hits = np.minimum((distances <= (kth + TOLERANCE * np.abs(kth) + TOLERANCE * 0.1)[:, None]).sum(axis=1), needed)
+    kth = np.where(there, true, np.finfo(np.float32).min).max(axis=1)  # of none there is nothing to find
+    reach = kth + TOLERANCE * (np.abs(kth) + np.float32(0.1)) * (needed > 0)
+    hits = np.minimum((distances <= reach[:, None]).sum(axis=1), needed)
     return float(hits.sum() / max(needed.sum(), 1))
 
 

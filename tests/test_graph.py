@@ -248,7 +248,7 @@ def test_sketches_keep_the_nearest(metric):
         np.testing.assert_array_equal(again.z.data.view(np.int8), form.z.data.view(np.int8))
     graph = sn.Index(metric, n_neighbors=10, method="graph").fit(rows).neighbor_graph
     exact = sn.Index(metric, n_neighbors=10, method="exact").fit(rows).neighbor_graph
-    assert recall(graph, exact) > (0.85 if metric == "dot" else 0.97)  # large rows draw all edges of inner products
+    assert recall(graph, exact) > (0.85 if metric == "dot" else 0.95)  # large rows draw all edges of inner products
 
 
 def test_sketches_that_keep_too_little_are_not_offered():

@@ -87,7 +87,7 @@ CONSTRUCTOR = {
     "twice": ({"metric": sn.metrics.minkowski(p=3), "metric_params": {"p": 3}}, r"give them once"),
     "n_neighbors": ({"n_neighbors": 0}, r"n_neighbors must be at least 1, got 0"),
     "n_neighbors type": ({"n_neighbors": 2.5}, r"n_neighbors must be an integer of at least 1, got 2.5"),
-    "method": ({"method": "graf"}, r"method must be one of 'auto', 'exact', 'graph', got 'graf'"),
+    "method": ({"method": "graf"}, r"method must be one of 'auto', 'exact', 'graph', 'heads', got 'graf'"),
     "random_state": ({"random_state": "seed"}, r"random_state must be an integer or None"),
     "n_jobs": ({"n_jobs": 0}, r"n_jobs must not be 0"),
     "n_jobs type": ({"n_jobs": 1.5}, r"n_jobs must be an integer or None, got 1.5"),

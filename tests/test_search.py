@@ -765,7 +765,7 @@ def test_rows_within_a_radius(metric, method, kind):
             again = index.query_radius(Q, radius, recall=recall, n_jobs=1)
             np.testing.assert_array_equal(again.indices, found.indices)
     exact = index.query_radius(Q, radius, recall=1.0)
-    np.testing.assert_array_equal(np.diff(exact.indptr), (D <= np.float32(radius)).sum(axis=1))
+    np.testing.assert_array_equal(np.diff(exact.indptr), (np.float32(radius) >= D).sum(axis=1))
 
 
 def test_edges_of_a_radius():
