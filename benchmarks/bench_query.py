@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 import sparsenn as sn
 
 K = 10
-RECALLS = (0.8, 0.9, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.99, 0.995)
+RECALLS = (0.8, 0.9, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.9875, 0.99, 0.995)
 TARGETS = (0.95, 0.99)
 PARTS = [*datasets.TEXTS, *datasets.SETS, "mnist", "short", "latency", "threads", "promise"]
 OURS, OWN_EXACT, BEST = "sparsenn", "sparsenn, exact", "best peer"
