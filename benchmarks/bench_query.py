@@ -26,7 +26,7 @@ from threadpoolctl import threadpool_limits
 import sparsenn as sn
 
 K = 10
-RECALLS = (0.8, 0.9, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.9875, 0.99, 0.995)
+RECALLS = (0.8, 0.9, 0.93, 0.94, 0.95, 0.96, 0.97, 0.98, 0.985, 0.9875, 0.99, 0.9925, 0.995)
 TARGETS = (0.95, 0.99)
 PARTS = [*datasets.TEXTS, *datasets.SETS, "mnist", "short", "latency", "threads", "promise"]
 OURS, OWN_EXACT, BEST = "sparsenn", "sparsenn, exact", "best peer"
@@ -102,10 +102,18 @@ def our_sweeps(rows, queries, metric, recalls=RECALLS):
     return [*sweeps, Sweep(OWN_EXACT, exact, {"method='exact'": None})], about
 
 
+CHOSEN = set()  # peers asked for; all where none is
+
+
+def peer(module):
+    """Import a system, if it is among those asked for."""
+    return common.peer(module) if not CHOSEN or module in CHOSEN else None
+
+
 def peer_sweeps(rows, queries, metric):
     """Every other system that takes the data, built."""
     sweeps = []
-    pynndescent, nmslib = common.peer("pynndescent"), common.peer("nmslib")
+    pynndescent, nmslib = peer("pynndescent"), peer("nmslib")
     if pynndescent:
         searcher = peers.PyNNDescent(pynndescent, rows, queries, metric)
         sweeps.append(Sweep("PyNNDescent", searcher, {f"epsilon={e:g}": e for e in EPSILONS}))
@@ -114,7 +122,7 @@ def peer_sweeps(rows, queries, metric):
         sweeps.append(Sweep("nmslib", searcher, {f"efSearch={ef}": ef for ef in EFS}))
     if metric == "cosine":
         sweeps += inner_product_sweeps(rows, queries)
-    if not sp.issparse(rows) and (hnswlib := common.peer("hnswlib")):
+    if not sp.issparse(rows) and (hnswlib := peer("hnswlib")):
         searcher = peers.Hnswlib(hnswlib, rows, queries)
         sweeps.append(Sweep("hnswlib", searcher, {f"ef={ef}": ef for ef in EFS}))
     return sweeps
@@ -123,7 +131,7 @@ def peer_sweeps(rows, queries, metric):
 def inner_product_sweeps(rows, queries):
     """Systems that know no cosine: rows and queries have unit length."""
     sweeps = []
-    pyvsag, seismic, kannolo, topn = map(common.peer, ("pyvsag", "seismic", "kannolo", "sparse_dot_topn"))
+    pyvsag, seismic, kannolo, topn = map(peer, ("pyvsag", "seismic", "kannolo", "sparse_dot_topn"))
     if pyvsag:
         for reorder, ways in SINDI.items():
             settings = [peers.SindiSetting(*way, reorder) for way in ways]
@@ -334,6 +342,7 @@ def run(part, report, quick):
     drawn = []
     for name in datasets.SHORT if part == "short" else [part]:
         label, about, points = bench(name, quick)
+        label += f", beside {' and '.join(sorted(CHOSEN))} alone" if CHOSEN else ""
         lines = [compared_short(points)] if part == "short" else []
         report.section(f"Queries: {label}", lines + compared(name, points), f"{about} {ABOUT}")
         table(report, label, about, points)
@@ -344,11 +353,16 @@ def run(part, report, quick):
 
 def main():
     """Run the parts asked for."""
-    options = common.parse(common.arguments(__doc__, PARTS), PARTS)
+    parser = common.arguments(__doc__, PARTS)
+    parser.add_argument(
+        "--peers", metavar="A,B", default="", help="modules of the systems to compare with; all if left"
+    )
+    options = common.parse(parser, PARTS)
+    CHOSEN.update(filter(None, options.peers.split(",")))
     report, points = common.Report(__file__, options), []
     for part in options.only:
         points += run(part, report, options.quick)
-    if points and not options.quick:
+    if points and not options.quick and not CHOSEN:
         titles = {name: f"{name}, {kind}" for name, kind in KINDS.items()}
         curves.draw(curves.save(points, IMAGES / "query-recall.csv"), titles, IMAGES / "query-recall.png")
 
