@@ -355,7 +355,7 @@ def main():
     """Run the parts asked for."""
     parser = common.arguments(__doc__, PARTS)
     parser.add_argument(
-        "--peers", metavar="A,B", default="", help="modules of the systems to compare with; all if left"
+        "--peers", metavar="A,B", default="", help="modules of the peers; all if left out"
     )
     options = common.parse(parser, PARTS)
     CHOSEN.update(filter(None, options.peers.split(",")))
