@@ -354,9 +354,7 @@ def run(part, report, quick):
 def main():
     """Run the parts asked for."""
     parser = common.arguments(__doc__, PARTS)
-    parser.add_argument(
-        "--peers", metavar="A,B", default="", help="modules of the peers; all if left out"
-    )
+    parser.add_argument("--peers", metavar="A,B", default="", help="modules of the peers; all if left out")
     options = common.parse(parser, PARTS)
     CHOSEN.update(filter(None, options.peers.split(",")))
     report, points = common.Report(__file__, options), []

@@ -24,7 +24,7 @@ from sparsenn.planning import PER_QUERY, Plan, exact_cost
 from sparsenn.proxies import ProxyEngine
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
-from sparsenn.search import Searcher, Setting, tiered_heads
+from sparsenn.search import Searcher, Setting, tiered_heads, word_bits
 
 RECALL = 0.95  # of a query that does not say
 AT_ONCE = 10_000.0  # nanoseconds of an exact query for which nothing else is tried
@@ -108,7 +108,12 @@ class Answers:
         """Whether anything but exact search is considered."""
         if self.method == "exact" or self.exact_cost < AT_ONCE:
             return False
-        return self.plan.method in ("graph", "heads") or self.engine.has_heads or self._proxies is not None
+        return self.plan.method == "graph" or self._heads or self._proxies is not None
+
+    @functools.cached_property
+    def _heads(self) -> bool:
+        """Whether there can be heads of inverted lists."""
+        return self.engine.has_heads and word_bits(self.engine.n_rows) > 0
 
     @property
     def way(self) -> str:
@@ -117,7 +122,7 @@ class Answers:
             return "exactly"
         if self._proxies is not None:
             return "by a proxy"
-        return "by heads" if self.engine.has_heads else "along the graph"
+        return "by heads" if self._heads else "along the graph"
 
     @property
     def nbytes(self) -> int:
@@ -137,7 +142,7 @@ class Answers:
         y, metric = engine.own()
         n = engine.n_rows
         walks = self.plan.method == "graph"
-        if engine.has_heads:
+        if self._heads:
             form, order = packed(engine.space, metric, y), np.arange(n)
             heads = tiered_heads(engine.postings, y, metric)
         else:
@@ -216,7 +221,7 @@ class Answers:
         if epsilon is not None:
             if self.plan.method != "graph" or self._proxies is not None:
                 return None
-            head, share, width = SEEDS_OF_WALK if self.engine.has_heads else (0, 1.0, 0)
+            head, share, width = SEEDS_OF_WALK if self._heads else (0, 1.0, 0)
             pool = min(POOL_BY_SLACK[0] * k + POOL_BY_SLACK[1], self.engine.n_rows)
             return Setting(head, share, width, pool, epsilon)
         asked = RECALL if recall is None else recall
@@ -282,12 +287,16 @@ class Answers:
             return self._proxies[0].within(queries, radius, n_jobs=n_jobs)  # bounds say what may be within
         if filter is not None or not self.approximate or recall == 1.0 or count * GROWTH >= n:
             return self.engine.within(queries, radius, n_jobs, filter)
+        with np.errstate(over="ignore"):
+            narrow = np.float32(radius)
+        # of k nearest, those within the radius may be the ones that are harder to find
+        sure = 1.0 - (1.0 - (RECALL if recall is None else recall)) / 2
         left = np.arange(len(queries))
         parts: list[tuple[Any, Any, Any]] = []  # queries, how many rows each has, rows and distances
         while left.size and count * GROWTH < n:
-            found = self.nearest(queries.take(left), count, n_jobs, recall)
-            done = ~(found.distances[:, -1] <= np.float32(radius))
-            near = found.distances[done] <= np.float32(radius)
+            found = self.nearest(queries.take(left), count, n_jobs, sure)
+            done = ~(found.distances[:, -1] <= narrow)
+            near = found.distances[done] <= narrow
             parts.append((left[done], near.sum(axis=1), (found.indices[done][near], found.distances[done][near])))
             left, count = left[~done], count * GROWTH
         if left.size:

@@ -46,7 +46,8 @@ def _occlude(metric, x, z, n_features, ids, distances, alpha, start, stop, kept)
                 evaluate(metric, x, row, ws.w, z, ws.rows, size, ws.shared, ws.block, ws.out)
                 unscatter(x, row, ws.w)
                 for e in range(size):
-                    occluded |= alpha * corrected(metric, ws.out[e]) < distances[i, c]
+                    near = corrected(metric, ws.out[e])  # below 0 of inner products
+                    occluded |= (alpha * near if near > 0.0 else near / alpha) < distances[i, c]
             if not occluded:
                 kept[i, size] = row
                 size += 1

@@ -83,10 +83,12 @@ def _choose_terms(metric, x, i, heads, how, scratch):
     whole, largest = 0.0, np.int32(0)
     for t in range(n):
         c = x.indices[a + t]
-        length = max(min(heads.indptr[c + 1] - heads.indptr[c], how.head), 1)
-        bounds[t] = call_float(metric.bound_sum, (params, n_params, (x.data, a + t), np.int64(1)))
+        length = min(heads.indptr[c + 1] - heads.indptr[c], how.head)
+        bounds[t] = 0.0  # of terms that no row has there is no share
+        if length > 0:
+            bounds[t] = call_float(metric.bound_sum, (params, n_params, (x.data, a + t), np.int64(1)))
         whole += bounds[t]
-        level[t] = bits_of(np.float32(bounds[t] / np.sqrt(length))) >> 21  # its exponent, and two bits
+        level[t] = bits_of(np.float32(bounds[t] / np.sqrt(max(length, 1)))) >> 21  # its exponent, and two bits
         largest = max(largest, level[t])
     for e in range(LEVELS + 1):
         counts[e] = 0
@@ -111,12 +113,16 @@ def _keep_best(scratch, filled, width):
     for r in range(filled):
         scratch.spare[r] = scratch.sums[r]
     limit = kth_smallest(scratch.spare, filled, width - 1)
+    ties = width
+    for r in range(filled):
+        ties -= np.int64(scratch.sums[r] < limit)
     left = np.int64(0)
     for r in range(filled):
-        if scratch.sums[r] < limit or (scratch.sums[r] == limit and left < width):
+        if scratch.sums[r] < limit or (scratch.sums[r] == limit and ties > 0):
+            ties -= np.int64(scratch.sums[r] == limit)
             scratch.sums[left], scratch.ids[left] = scratch.sums[r], scratch.ids[r]
             left += 1
-    return min(left, width), limit
+    return left, limit
 
 
 @kernel
@@ -364,14 +370,19 @@ def _tier_lists(address, params, starts, ids, values, stats, tiers, new_starts, 
             below = bar
 
 
+def word_bits(n_rows: int) -> int:
+    """Bits of a word that a row leaves to a value; 0 where they are too few for heads."""
+    shift = 32 - max(int(n_rows - 1).bit_length(), 1)
+    return shift if shift >= FEWEST_BITS else 0
+
+
 def tiered_heads(postings: Postings, forward: Store, metric: Compiled) -> Heads | None:
     """Lists cut to the last tier, those of higher tiers first in each: any tier is the beginning of its list.
 
     None where there are too many rows for a word to hold a row and a value.
     """
-    n = forward.stats.shape[1]
-    shift = 32 - max(int(n - 1).bit_length(), 1)
-    if shift < FEWEST_BITS:
+    shift = word_bits(forward.stats.shape[1])
+    if not shift:
         return None
     starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(postings.indptr), TIERS[-1]))])
     ids, values = np.empty(starts[-1], np.uint32), np.empty(starts[-1], np.float32)

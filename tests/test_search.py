@@ -11,15 +11,16 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import answers, calibration, graph, search
+from sparsenn import answers, calibration, graph, search, termwise
 from sparsenn.compact import whole_rows
+from sparsenn.exact import ExactEngine
 from sparsenn.search import How, Setting
 from tests import naive
 from tests.test_exact import zipf_rows
 from tests.test_graph import engine_of
 
 PAD, MARK = 1024, 77  # places around each array of a thread's memory that nobody may write to
-made_scratch = search._make_scratch
+made_scratch, query_costs = search._make_scratch, ExactEngine.query_costs
 zones = []
 
 
@@ -43,6 +44,7 @@ def eager(monkeypatch):
     """Let no data be too small for approximate search, and see that searches write into their own memory only."""
     monkeypatch.setattr(answers, "AT_ONCE", 0.0)
     monkeypatch.setattr(answers, "exact_cost", lambda engine: 1e15)
+    monkeypatch.setattr(ExactEngine, "query_costs", lambda engine, x: None)
     monkeypatch.setattr(search, "_make_scratch", fenced_scratch)
     yield
     broken = [len(z) - 2 * PAD for z in zones if (z[:PAD] != MARK).any() or (z[-PAD:] != MARK).any()]
@@ -91,7 +93,7 @@ def all_distances(metric, kind):
 def searched(index, Q, k, setting, n_jobs=1):
     """What one setting finds: (neighbours, postings read, pairs measured)."""
     engine = index._engine
-    return index._answers.searcher.search(engine.as_queries(engine.space.read(Q, "Q"))[0], k, setting, n_jobs)
+    return index._answers.searcher.search(engine.as_queries(engine.space.read(Q, "Q")), k, setting, n_jobs)
 
 
 def same(found, other):
@@ -130,13 +132,19 @@ def test_a_tier_holds_the_rows_of_most_impact(metric, values, monkeypatch):
             np.testing.assert_allclose(-np.sort(-found), best[:tier], rtol=1e-9)
 
 
-def test_no_value_of_a_head_becomes_nothing_and_too_many_rows_have_none(monkeypatch):
+def test_no_value_of_a_head_becomes_nothing():
     rows = zipf_rows(500, 60, 8, 1)
     rows.data[:9] = 1e9
     engine = engine_of(rows, "dot")
     y, compiled = engine.own()
     heads = search.tiered_heads(engine.postings, y, compiled)
     assert (heads.words & np.uint32(2**heads.shift - 1)).min() == 1
+
+
+def test_too_many_rows_have_no_heads_and_are_searched_exactly(monkeypatch):
+    rows = zipf_rows(500, 60, 8, 1)
+    engine = engine_of(rows, "dot")
+    y, compiled = engine.own()
     monkeypatch.setattr(search, "FEWEST_BITS", 33)
     assert search.tiered_heads(engine.postings, y, compiled) is None
     index = sn.Index("cosine", method="heads").fit(rows)
@@ -157,9 +165,9 @@ def keep(scratch, filled, width):
 def test_terms_that_are_chosen_hold_the_share_and_bring_most_for_their_cost(share):
     Q = data("text")[1][:100]
     index = fitted("cosine", "heads", "text")
-    x = index._engine.as_queries(index._engine.space.read(Q, "Q"))[0]
+    x = index._engine.as_queries(index._engine.space.read(Q, "Q"))
     searcher, head = index._answers.searcher, 100
-    heads, how = searcher.heads, How(head, share, 20, 0, np.inf)
+    heads, how = searcher.heads, How(head, share, 20, 0, np.inf, searcher.kept(10))
     scratch = searcher._take(20, 20, 64)
     fewer = 0
     for i in range(100):
@@ -303,7 +311,9 @@ def test_wider_walks_find_more_and_the_widest_all(metric, kind):
     X, Q = data(kind)
     index, true, D = fitted(metric, "graph", kind), true_nearest(metric, kind, 10), all_distances(metric, kind)
     recalls, costs = [], []
-    for beam in (10, 15, 30, 80, len(D[0])):
+    least = index._answers.searcher.kept(10)  # the pool holds what is measured again
+    same(searched(index, Q, 10, Setting(beam=10))[0], searched(index, Q, 10, Setting(beam=least))[0])
+    for beam in (least, least + 5, least + 15, least + 65, len(D[0])):
         found, read, measured = searched(index, Q, 10, Setting(beam=beam))
         assert read == 0
         naive.check_found(*found, D, 10)
@@ -372,7 +382,9 @@ def test_queries_get_the_recall_they_ask_for(metric, method, kind):
 def test_a_calibration_is_sorted_and_says_what_was_tried(metric, method, kind):
     index = sn.Index(metric, method=method).fit(data(kind)[0])
     found = index.calibration_
-    assert found is index.calibrate().calibration_
+    assert index.calibration_ is found
+    assert index.calibrate().calibration_ == found
+    assert index.calibration_ is not found  # but tried again
     assert found.k == 10
     assert found.exact_cost > 0
     assert len(found.settings) > 4
@@ -447,18 +459,54 @@ def test_recall_that_is_out_of_reach_warns_and_is_exact(monkeypatch):
     np.testing.assert_array_equal(within.indices, index.query_radius(Q, 0.4, recall=1.0).indices)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        assert naive.recall(index.query(Q, 10, recall=best / 2).distances, found.distances) < 1
+        naive.check_found(*index.query(Q, 10, recall=best / 2), all_distances("cosine", "text"), 10)
 
 
-def test_exact_search_is_taken_where_it_is_cheaper(monkeypatch):
-    monkeypatch.setattr(answers, "exact_cost", lambda engine: 1.0)
+@pytest.mark.parametrize("by", ["rows", "queries"])
+def test_exact_search_is_taken_where_it_is_cheaper(by, monkeypatch):
+    if by == "rows":
+        monkeypatch.setattr(answers, "exact_cost", lambda engine: 1.0)
+    else:
+        monkeypatch.setattr(ExactEngine, "query_costs", lambda engine, x: np.full(len(x.indptr) - 1, 1.0))
     X, Q = data("text")
     index = sn.Index("cosine", method="heads").fit(X)
     same(index.query(Q, 10, recall=0.5), true_nearest("cosine", "text", 10))
     assert index.calibration_.settings == ()
+    assert index.calibration_.cut
     exact = sn.Index("cosine", method="exact").fit(X)
     same(exact.query(Q, 10, recall=0.5), true_nearest("cosine", "text", 10))
     assert exact.calibrate().calibration_.settings == ()
+
+
+def test_each_query_goes_the_way_that_is_cheaper_for_it(monkeypatch):
+    Q = data("text")[1]
+    index, true = fitted("cosine", "heads", "text"), true_nearest("cosine", "text", 10)
+    index.calibrate()
+    walked = index.query(Q, 10, recall=0.7)
+    assert naive.recall(walked.distances, true.distances) < 0.99
+    cheap = np.arange(len(Q.indptr) - 1) % 3 == 0
+    monkeypatch.setattr(ExactEngine, "query_costs", lambda engine, x: np.where(cheap, 0.0, 1e12))
+    found = index.query(Q, 10, recall=0.7)
+    for one, exact, other in zip(found, true, walked, strict=True):
+        np.testing.assert_array_equal(one[cheap], exact[cheap])
+        np.testing.assert_array_equal(one[~cheap], other[~cheap])
+    assert (walked.distances[cheap] != true.distances[cheap]).any()
+    monkeypatch.setattr(ExactEngine, "query_costs", lambda engine, x: np.full(len(x.indptr) - 1, 1e12))
+    same(index.query(Q, 10, recall=0.7), walked)
+
+
+def test_costs_of_queries_are_counted():
+    X, Q = data("text")
+    engine = fitted("cosine", "heads", "text")._engine
+    costs = query_costs(engine, engine.as_queries(engine.space.read(Q, "Q")))
+    work = np.add.reduceat(np.bincount(X.indices, minlength=X.shape[1])[Q.indices], Q.indptr[:-1])
+    assert costs.shape == work.shape
+    assert (costs > 0).all()
+    few = (work > 0) & (work < termwise.FEW * X.shape[0])
+    for group in (few, ~few):  # more postings never cost less
+        assert (np.diff(costs[group][np.argsort(work[group], kind="stable")]) >= 0).all()
+    dense = engine_of(data("dense")[0], "euclidean")
+    assert query_costs(dense, dense.own()[0]) is None
 
 
 WRONG = [
@@ -716,7 +764,7 @@ def test_a_sketch_of_a_query_depends_on_no_other():
     read = index._engine.space.read
 
     def codes(rows):
-        return express(index._engine.as_queries(read(rows, "Q"))[0]).data.view(np.int8).reshape(len(rows), -1)
+        return express(index._engine.as_queries(read(rows, "Q"))).data.view(np.int8).reshape(len(rows), -1)
 
     batch = codes(Q)
     np.testing.assert_array_equal(np.vstack([codes(Q[i : i + 1]) for i in range(len(Q))]), batch)
