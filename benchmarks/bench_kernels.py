@@ -308,7 +308,8 @@ def main() -> None:
     if "memory" in options.only:
         about = (
             "One pair of rows drawn anywhere, as graphs measure them; 1 thread. Plain: one loop over the rows as they "
-            "are, in float64, without prefetch. Shipped: prefetch, and for dense rows compact ones in float32."
+            "are, in float64, without prefetch. Shipped: prefetch, sketches of bytes for dense rows, packed words for "
+            "sparse ones."
         )
         report.section("Distances out of cache", bench_memory(options.quick), about)
 

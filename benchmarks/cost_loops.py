@@ -12,9 +12,9 @@ import scipy.sparse as sp
 
 import sparsenn as sn
 from sparsenn import termwise
-from sparsenn.compact import compacted
 from sparsenn.distance import BLOCK, evaluate, scatter, unscatter
 from sparsenn.heap import make_heap
+from sparsenn.neighborgraph import small_form
 from sparsenn.termwise import make_workspace
 
 REPEATS = 20  # one query's lists, again and again: they stay in the cache
@@ -158,7 +158,7 @@ def memory_ways(rows, metric):
     """Ways to measure pairs of rows in cache and anywhere; each returns how many it measured."""
     engine = sn.Index(metric, method="exact").fit(rows)._engine
     y, whole = engine.own()
-    small, z = compacted(engine.space, whole, y)
+    form = small_form(engine, 15, np.uint64(0), None)[0]
     m, n = engine.space.n_features, engine.n_rows
     rng = np.random.default_rng(0)
     lists = {
@@ -173,5 +173,5 @@ def memory_ways(rows, metric):
             ways[f"prefetch alone, {where}"] = lambda ids=ids: _shipped(whole, y, y, m, ids)
         else:
             ways[f"plain, {where}"] = lambda ids=ids: _plain_sparse(y.indptr, y.indices, y.data, w, ids, out)
-        ways[f"shipped, {where}"] = lambda ids=ids: _shipped(small, y, z, m, ids)
+        ways[f"shipped, {where}"] = lambda ids=ids: _shipped(form.metric, form.x, form.z, m, ids)
     return ways
