@@ -444,7 +444,7 @@ def test_calibration_shows_the_last_one_asked_for():
 
 
 def test_recall_that_is_out_of_reach_warns_and_is_exact(monkeypatch):
-    monkeypatch.setattr(calibration, "HEADS", ((3, 0.3, 5), (5, 0.4, 6)))
+    monkeypatch.setattr(calibration, "HEADS", ((30, 0.5, 15), (60, 0.5, 16)))
     X, Q = data("text")
     index = sn.Index("cosine", method="heads").fit(X)
     best = index.calibration_.settings[-1].recall
@@ -459,7 +459,7 @@ def test_recall_that_is_out_of_reach_warns_and_is_exact(monkeypatch):
     np.testing.assert_array_equal(within.indices, index.query_radius(Q, 0.4, recall=1.0).indices)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        naive.check_found(*index.query(Q, 10, recall=best / 2), all_distances("cosine", "text"), 10)
+        assert naive.recall(index.query(Q, 10, recall=best / 2).distances, found.distances) < 1
 
 
 @pytest.mark.parametrize("by", ["rows", "queries"])
