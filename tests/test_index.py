@@ -144,7 +144,7 @@ SECOND = """
 import sys, pathlib, os
 import numpy as np, scipy.sparse as sp, numba
 import sparsenn as sn
-from sparsenn import blockwise, compact, descent, forest, heads, patterns, termwise
+from sparsenn import answers, blockwise, compact, descent, forest, graph, heads, patterns, rerank, search, termwise
 X = sp.random(30, 9, 0.4, format="csr", random_state=0, dtype=np.float32)
 for metric in ("cosine", "jaccard"):
     sn.Index(metric=metric).fit(X).query(X, 3)
@@ -156,10 +156,16 @@ baskets = sp.hstack([np.random.default_rng(0).random((4000, 4)) < 0.6, sp.eye(40
 index = sn.Index("jaccard").fit(baskets)
 assert index._engine.patterns is not None
 index.query(baskets[:3], 3)
+answers.AT_ONCE, answers.exact_cost = 0, lambda engine: 1e15  # nothing is too small for approximate search
+sn.Index("cosine", method="heads").fit(X).query(X, 3, recall=0.1)
+index = sn.Index("euclidean", method="graph", n_neighbors=3).fit(X.toarray())
+index.query(X.toarray(), 3, recall=0.1)
+index.query_radius(X.toarray(), 0.5, recall=0.1)
 from sparsenn import _jit
 print(sum(f.cache_hits == 0 for f in _jit._callbacks.values()),
       sum(sum(d.stats.cache_misses.values())
-          for m in (blockwise, compact, descent, forest, heads, patterns, termwise) for d in vars(m).values()
+          for m in (blockwise, compact, descent, forest, graph, heads, patterns, rerank, search, termwise)
+          for d in vars(m).values()
           if hasattr(d, "signatures") and hasattr(d._cache, "_impl")))
 """
 

@@ -641,6 +641,22 @@ def test_few_and_equal_rows(metric, method, form):
         naive.check_neighbors(*index.query(form(Q), 1, recall=1.0), D, 1)
 
 
+@pytest.mark.parametrize("rows", [np.ones((1, 4), np.float32), sp.csr_matrix(np.ones((1, 4), np.float32))])
+def test_one_row_can_be_calibrated(rows):
+    index = sn.Index("cosine", method="graph").fit(rows)
+    assert index.calibrate().calibration_.k >= 1
+    naive.check_neighbors(*index.query(rows, 2), np.zeros((1, 1), np.float32), 2)
+
+
+def test_a_dense_query_alone_needs_no_more_memory_than_many():
+    """What is written outside the memory of a search, the fence around it tells."""
+    X, Q = data("dense")
+    index = sn.Index("euclidean", method="graph").fit(X)
+    D = all_distances("euclidean", "dense")
+    for i in range(3):
+        naive.check_found(*index.query(Q[i : i + 1], 5), D[i : i + 1], 5)
+
+
 def test_more_neighbours_than_heads_can_reach():
     X, Q = data("text")
     X, Q = X[:900], Q[:20]
