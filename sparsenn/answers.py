@@ -214,8 +214,8 @@ class Answers:
         settings, cut = calibrate(self.searcher, x, own, true, count, most, jobs)
         return Calibration(count, tuple(settings), most, cut)
 
-    def choose(self, k: int, recall: float | None, epsilon: float | None) -> Setting | None:
-        """Return the setting for usual queries, None for exact search."""
+    def choose(self, k: int, recall: float | None, epsilon: float | None, depth: int = 4) -> Setting | None:
+        """Return the setting for usual queries, None for exact search; `depth`: calls from here up to the user's."""
         if not self.approximate or recall == 1.0 or k >= self.engine.n_rows:
             return None
         if epsilon is not None:
@@ -232,7 +232,7 @@ class Answers:
             warnings.warn(
                 f"no approximate setting reached a recall of {asked:g} (the best had {best:.3f}): "
                 "these queries are answered exactly",
-                stacklevel=4,
+                stacklevel=depth,
             )
         return setting
 
@@ -245,13 +245,14 @@ class Answers:
         epsilon: float | None = None,
         filter: Filter | None = None,
         store: Store | None = None,
+        depth: int = 4,
     ) -> Neighbors:
         """The k nearest rows of each query; with a filter always exactly.
 
         `store`: the queries as rows of the engine, where they have been read the short way; `queries` then reads them
         the long way.
         """
-        setting = self.choose(k, recall, epsilon) if filter is None else None
+        setting = self.choose(k, recall, epsilon, depth) if filter is None else None
         if setting is None and store is not None:
             return self.engine.nearest_to(store, k, n_jobs)
         if setting is None:
@@ -294,7 +295,7 @@ class Answers:
         left = np.arange(len(queries))
         parts: list[tuple[Any, Any, Any]] = []  # queries, how many rows each has, rows and distances
         while left.size and count * GROWTH < n:
-            found = self.nearest(queries.take(left), count, n_jobs, sure)
+            found = self.nearest(queries.take(left), count, n_jobs, sure, depth=5)
             done = ~(found.distances[:, -1] <= narrow)
             near = found.distances[done] <= narrow
             parts.append((left[done], near.sum(axis=1), (found.indices[done][near], found.distances[done][near])))

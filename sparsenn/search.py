@@ -17,7 +17,7 @@ import numpy.typing as npt
 from sparsenn._jit import bits_of, call, call_float, direct, entry, kernel, prefetch
 from sparsenn.compact import Form
 from sparsenn.descent import EMPTY, id_of, insert, key_of, reach_of, scale_for
-from sparsenn.distance import BLOCK, Compiled, Store, evaluate, finish_listed, scatter, unscatter
+from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, finish_listed, scatter, unscatter
 from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.heap import kth_smallest, make_heap
@@ -237,15 +237,18 @@ def _last_met(metric, x, i, z, width, m, scratch, filled, limit):
 
 @kernel
 def _measure_met(metric, x, i, z, m, scale, scratch):
-    """Measure the `m` rows of ``ws.rows`` and take the near ones into the pool."""
+    """Measure the `m` rows of ``ws.rows`` and take the near ones into the pool; returns the least key taken."""
     ws, pool = scratch.ws, scratch.pool
     evaluate(metric, x, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
     last = pool.shape[1] - 1
-    worst = reach_of(pool[0, last])
+    worst, least = reach_of(pool[0, last]), EMPTY
     for r in range(m):
         near = ws.out[r] * scale
-        if near <= worst and insert(pool, 0, key_of(near, np.int64(ws.rows[r]))):
-            worst = reach_of(pool[0, last])
+        if near <= worst:
+            key = key_of(near, np.int64(ws.rows[r]))
+            if insert(pool, 0, key):
+                worst, least = reach_of(pool[0, last]), min(least, key)
+    return least
 
 
 @kernel
@@ -261,8 +264,8 @@ def _walk(metric, x, i, z, links, k, slack, scale, scratch):
         if at == size:
             break
         if slack < np.inf and at >= k:
-            bar = reach_of(pool[0, k - 1])
-            if reach_of(pool[0, at]) > bar + slack * abs(bar):
+            bar = corrected(metric, reach_of(pool[0, k - 1]) / scale)
+            if corrected(metric, reach_of(pool[0, at]) / scale) > bar + slack * abs(bar):
                 break
         pool[0, at] -= 1  # expanded
         row = id_of(pool[0, at])
@@ -272,9 +275,10 @@ def _walk(metric, x, i, z, links, k, slack, scale, scratch):
             ws.rows[m] = far
             m += np.int64(scratch.seen[far] != stamp)
             scratch.seen[far] = stamp
-        _measure_met(metric, x, i, z, m, scale, scratch)
+        expanded = pool[0, at]
+        least = _measure_met(metric, x, i, z, m, scale, scratch)
         measured += m
-        at = np.int64(0)
+        at = np.int64(0) if least < expanded else at  # whatever stands before it has been expanded
         while at < size and (pool[0, at] & 1 == 0 or pool[0, at] == EMPTY):
             at += 1
         if at < size:  # most likely the next: its links are wanted soon

@@ -454,8 +454,9 @@ def test_recall_that_is_out_of_reach_warns_and_is_exact(monkeypatch):
         found = index.query(Q, 10)
     same(found, true_nearest("cosine", "text", 10))
     assert caught[0].filename == __file__
-    with pytest.warns(UserWarning, match="answered exactly"):
+    with pytest.warns(UserWarning, match="answered exactly") as caught:
         within = index.query_radius(Q, 0.4, recall=0.9)
+    assert caught[0].filename == __file__
     np.testing.assert_array_equal(within.indices, index.query_radius(Q, 0.4, recall=1.0).indices)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
