@@ -24,7 +24,7 @@ from sparsenn.planning import PER_QUERY, Plan, exact_cost
 from sparsenn.proxies import ProxyEngine
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
-from sparsenn.search import Searcher, Setting, tiered_heads, word_bits
+from sparsenn.search import ALONE, Searcher, Setting, tiered_heads, word_bits
 
 RECALL = 0.95  # of a query that does not say
 AT_ONCE = 10_000.0  # nanoseconds of an exact query for which nothing else is tried
@@ -99,6 +99,7 @@ class Answers:
         self._learnt: Rows | None = None
         self._searcher: Searcher | None = None
         self._calibrations: dict[int, Calibration] = {}
+        self._chosen: dict[tuple[int, float | None, float | None], tuple[Setting, Calibration | None]] = {}
         self.last: Calibration | None = None  # made or used last
         self._lock = threading.RLock()
         self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1)
@@ -191,6 +192,7 @@ class Answers:
         with self._lock:
             self._learnt = queries
             self._calibrations.clear()
+            self._chosen.clear()
             return self.calibration(k)
 
     def _calibrated(self, count: int) -> Calibration:
@@ -216,6 +218,10 @@ class Answers:
 
     def choose(self, k: int, recall: float | None, epsilon: float | None, depth: int = 4) -> Setting | None:
         """Return the setting for usual queries, None for exact search; `depth`: calls from here up to the user's."""
+        known = self._chosen.get((k, recall, epsilon))
+        if known is not None:
+            self.last = known[1] or self.last
+            return known[0]
         if not self.approximate or recall == 1.0 or k >= self.engine.n_rows:
             return None
         if epsilon is not None:
@@ -223,7 +229,9 @@ class Answers:
                 return None
             head, share, width = SEEDS_OF_WALK if self._heads else (0, 1.0, 0)
             pool = min(POOL_BY_SLACK[0] * k + POOL_BY_SLACK[1], self.engine.n_rows)
-            return Setting(head, share, width, pool, epsilon)
+            by_hand = Setting(head, share, width, pool, epsilon)
+            self._chosen[k, recall, epsilon] = (by_hand, None)
+            return by_hand
         asked = RECALL if recall is None else recall
         calibration = self.calibration(k)
         setting = calibration.pick(asked)
@@ -234,6 +242,8 @@ class Answers:
                 "these queries are answered exactly",
                 stacklevel=depth,
             )
+        if setting is not None:
+            self._chosen[k, recall, epsilon] = (setting, calibration)
         return setting
 
     def nearest(
@@ -261,18 +271,20 @@ class Answers:
             return self._proxies[0].nearest(_read(queries), k, setting.over_fetch, n_jobs)
         store = self.engine.as_queries(_read(queries)) if store is None else store
         costs = self.engine.query_costs(store) if epsilon is None else None
-        if costs is None or costs.min(initial=np.inf) + PER_QUERY > setting.cost:
-            found = self.searcher.search(store, k, setting, n_jobs)[0]
-            if not (found.indices[:, k - 1] < 0).any():
+        least, most = _extremes(costs)
+        if most <= setting.cost:
+            return self.engine.nearest_to(store, k, n_jobs)
+        if least > setting.cost:
+            found, _, _, lacking = self.searcher.search(store, k, setting, n_jobs)
+            if not lacking:
                 return found
             exactly = found.indices[:, k - 1] < 0  # queries that share too little with any row
         else:  # each query goes the way that is cheaper for it, whatever the others are
+            assert costs is not None
             exactly = costs + PER_QUERY <= setting.cost
-            if exactly.all():
-                return self.engine.nearest_to(store, k, n_jobs)
             indices, distances = np.empty((len(exactly), k), np.int64), np.empty((len(exactly), k), np.float32)
             long = np.flatnonzero(~exactly)
-            indices[long], distances[long] = self.searcher.search(take(store, long), k, setting, n_jobs)[0]
+            indices[long], distances[long] = self.searcher.search(take(store, long), k, setting, n_jobs).neighbors
             exactly[long] = indices[long, k - 1] < 0
             found = Neighbors(indices, distances)
         short = np.flatnonzero(exactly)
@@ -310,6 +322,14 @@ class Answers:
         indptr = np.zeros(len(queries) + 1, np.int64)
         indptr[1:][who] = counts
         return RaggedNeighbors(np.cumsum(indptr), ids[order].astype(np.int64), distances[order].astype(np.float32))
+
+
+def _extremes(costs: npt.NDArray[np.float64] | None) -> tuple[float, float]:
+    """Least and greatest nanoseconds of queries that are answered exactly; where they are not known, never enough."""
+    if costs is None or len(costs) == 0:
+        return np.inf, np.inf
+    few = costs.tolist() if len(costs) <= ALONE else (costs.min(), costs.max())  # numpy's own takes longer for a few
+    return min(few) + PER_QUERY, max(few) + PER_QUERY
 
 
 def _read(queries: Rows | Callable[[], Rows]) -> Rows:

@@ -111,7 +111,7 @@ def calibrate(
     tried, cut = [], False
     for ladder in settings_for(searcher, k):
         for setting in ladder:
-            found, read, measured = searcher.search(x, k, setting, n_jobs, own)
+            found, read, measured, _ = searcher.search(x, k, setting, n_jobs, own)
             cost = fixed + (read * READ_POSTING + measured * pair) / n
             recall = recall_within(found.distances, true)
             tried.append(replace(setting, recall=recall, cost=cost))

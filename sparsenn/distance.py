@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn import traversal
-from sparsenn._jit import call, call_float, direct, entry, folded, kernel
+from sparsenn._jit import brief, call, call_float, direct, entry, folded, kernel
 from sparsenn.metrics.formulas import product
 from sparsenn.metrics.registry import BoundMetric, Formula, resolve
 from sparsenn.rows import Rows, as_rows, dense_rows
@@ -54,7 +54,7 @@ class Space:
     n_features: int
     compiled: Compiled
     projection: tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]] | None
-    sums: tuple[int, ...]
+    sums: npt.NDArray[np.int64]
     transform: int
 
     @classmethod
@@ -85,7 +85,7 @@ class Space:
             rows.shape[1],
             compiled,
             projection,
-            tuple(traversal.sums(s) for s in record.statistics),
+            np.array([traversal.sums(s) for s in record.statistics], np.int64),
             traversal.transform(record.transform) if record.transform else 0,
         )
 
@@ -146,11 +146,12 @@ class Space:
     def store_of(self, indptr: Any, indices: Any, data: Any) -> Store:
         """The same, of arrays."""
         stats = np.zeros((max(len(self.sums), 1), len(indptr) - 1), np.float64)
-        sum_rows = direct(_sum_rows)  # the types never vary
-        for which, address in enumerate(self.sums):
-            sum_rows(address, self.compiled.params, indptr, data, stats[which])
-        if self.bound.metric.summarise is not None:
-            stats = np.ascontiguousarray(self.bound.metric.summarise(stats, self.n_features), dtype=np.float64)
+        direct(_sum_rows)(self.sums, self.compiled.params, indptr, data, stats)  # the types never vary
+        summarise = self.bound.metric.summarise
+        if summarise is not None:
+            stats = summarise(stats, self.n_features)
+            if stats.dtype != np.float64 or not stats.flags.c_contiguous:
+                stats = np.ascontiguousarray(stats, dtype=np.float64)
         return Store(indptr, indices, data, stats)
 
     def compiled_for(self, x: Store, y: Store, has_negative: bool) -> Compiled:
@@ -279,11 +280,12 @@ def _transform_rows(address, params, indptr, indices, data, shared_columns):
         call(address, (params, np.int64(params.shape[0]), (indices, own), (data, a), b - a))
 
 
-@entry
-def _sum_rows(address, params, indptr, data, out):
-    for i in range(indptr.shape[0] - 1):
-        a, b = indptr[i], indptr[i + 1]
-        out[i] = call_float(address, (params, np.int64(params.shape[0]), (data, a), b - a))
+@brief
+def _sum_rows(addresses, params, indptr, data, out):
+    for which in range(addresses.shape[0]):
+        for i in range(indptr.shape[0] - 1):
+            a, b = indptr[i], indptr[i + 1]
+            out[which, i] = call_float(addresses[which], (params, np.int64(params.shape[0]), (data, a), b - a))
 
 
 @entry

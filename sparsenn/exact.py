@@ -5,6 +5,8 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 rows in blocks (`blockwise`).
 """
 
+import functools
+import math
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -20,11 +22,11 @@ from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
-from sparsenn.rows import QUICK_COLUMNS, QUICK_ROWS, Rows, as_rows, pack_quickly, unpack_quickly
+from sparsenn.rows import QUICK_ROWS, QUICK_VALUES, Rows, as_rows, read_quickly
 
 Tick = Callable[[int], object] | None
-MANY_VALUES = 2**16  # of a few queries that are read the short way
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
+ALL: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # eligible rows of each query: all
 
 
 class _OneBlasThread:
@@ -143,21 +145,16 @@ class ExactEngine:
         if self.rank is None or self.space.transforms or getattr(data, "format", "") != "csr" or data.ndim != 2:
             return None
         n, m = data.shape
-        values, indices = data.data, data.indices
-        if n > QUICK_ROWS or m != len(self.rank) or m > QUICK_COLUMNS or values.dtype not in (np.float32, np.float64):
+        values, indices, indptr = data.data, data.indices, data.indptr
+        size = len(indices)
+        if n > QUICK_ROWS or m != len(self.rank) or values.dtype.char not in "fd":
             return None
-        if len(indices) > MANY_VALUES or len(values) != len(indices) or indices.dtype not in (np.int32, np.int64):
+        if size > QUICK_VALUES or len(values) != size or indices.dtype.char not in "ilq" or indptr[-1] != size:
             return None
-        indptr = data.indptr.astype(np.int64)
-        if indptr[0] != 0 or indptr[-1] != len(indices):
-            return None
-        keys, columns = np.empty(len(indices), np.uint64), np.empty(len(indices), np.int32)
-        narrow = np.empty(len(indices), np.float32)
-        exact = values.astype(np.float64)  # one type, one compilation; and a copy need not be writable
-        if not direct(pack_quickly)(indptr, indices.astype(np.int32), exact, self.rank, keys):
-            return None
-        keys.sort()
-        if not direct(unpack_quickly)(keys, columns, narrow):
+        # one type, one compilation; and a copy need not be writable
+        indptr, indices, values = indptr.astype(np.int64), indices.astype(np.int64), values.astype(np.float64)
+        columns, narrow = np.empty(size, np.int32), np.empty(size, np.float32)
+        if not direct(read_quickly)(indptr, indices, values, self.rank, columns, narrow):
             return None
         return self.space.store_of(indptr, columns, narrow)
 
@@ -195,11 +192,23 @@ class ExactEngine:
         """Predicted nanoseconds of each query, beside what any takes; None where all take the same."""
         if self.way != "postings" or self.patterns is not None:
             return None
-        work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr)
-        worst = self.space.compiled.worst
-        few = (work > 0) & (work < termwise.FEW * self.n_rows) & (worst == worst) & (not self.has_negative)
-        cost = self.space.bound.metric.cost
-        return termwise.scan_costs(work, few, np.full(len(work), self.n_rows), 1, self.n_rows, cost, self.prunes)
+        return self._scan_costs(x, self.may_meet_few, ALL, 1)
+
+    @functools.cached_property
+    def may_meet_few(self) -> bool:
+        """Whether queries of few postings can be answered by the rows they meet."""
+        return not math.isnan(self.space.compiled.worst) and not self.has_negative
+
+    def _scan_costs(
+        self, x: Store, may_meet_few: bool, eligible: npt.NDArray[np.int64], k: int
+    ) -> npt.NDArray[np.float64]:
+        step, finish = self.space.bound.metric.cost
+        cost = (float(step), float(finish))
+        starts = self._postings.indptr
+        costs: npt.NDArray[np.float64] = direct(termwise.scan_costs)(  # the types never vary
+            x.indptr, x.indices, starts, may_meet_few, eligible, k, self.n_rows, cost, self.prunes
+        )
+        return costs
 
     def nearest_to(self, x: Store, k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of queries that are rows of the engine's kind, without values below 0 if it has none."""
@@ -342,14 +351,12 @@ class ExactEngine:
         self, x: Store, metric: Compiled, filter: Filter, k: int, way: str
     ) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
         """Nanoseconds of each query: by a scan of all rows, and by a list of the eligible ones."""
-        n, cost = self.n_rows, self.space.bound.metric.cost
+        n = self.n_rows
         eligible = blockwise.count_labels(filter)[filter.wanted]
         row = blockwise.row_cost(self.space, self.values_per_row)
         listed = eligible * row
         if way == "postings":
-            work = termwise.count_postings(x.indptr, x.indices, self._postings.indptr)
-            few = self._few(metric, x, way)
-            return termwise.scan_costs(work, few, eligible, k, n, cost, self.prunes), listed
+            return self._scan_costs(x, metric.worst == metric.worst, eligible, k), listed
         if way == "products":
             row = blockwise.PRODUCT * self.values_per_row + termwise.FINISH_ROW
         return np.full(len(listed), n * row), listed

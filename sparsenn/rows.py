@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import bits_of, entry, float_of
+from sparsenn._jit import bits_of, brief, entry, float_of, kernel
 
 MOST_COLUMNS = 2**31 - 1
 MOST_ROWS = 2**31 - 1
@@ -269,16 +269,19 @@ def _canonical(indptr: Any, indices: Any, values: Any, original: Any) -> tuple[A
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64), indices, values
 
 
-QUICK_ROWS, QUICK_COLUMNS = 64, 2**26  # rows and columns that fit a key beside a value
+QUICK_ROWS, QUICK_VALUES = 64, 2**16  # that are read the short way
 
 
-@entry
-def pack_quickly(indptr, indices, values, rank, keys):
-    """Write a key for each value of CSR rows: its row, its column renumbered by `rank`, its float32.
+@brief
+def read_quickly(indptr, indices, values, rank, columns, narrow):
+    """Write columns, renumbered by `rank` and sorted, and float32 values of a few CSR rows.
 
     False where anything is not as it should be: then the long way through `as_rows` says what, or mends it.
     """
     m = np.int64(rank.shape[0])
+    keys = np.empty(indices.shape[0], np.uint64)
+    if indptr[0] != 0:
+        return False
     for i in range(indptr.shape[0] - 1):
         a, b = np.int64(indptr[i]), np.int64(indptr[i + 1])
         if a > b or b > indices.shape[0]:
@@ -287,19 +290,30 @@ def pack_quickly(indptr, indices, values, rank, keys):
             c, v = np.int64(indices[t]), np.float32(values[t])
             if c < 0 or c >= m or not np.isfinite(v) or not v > 0:
                 return False
-            keys[t] = (np.uint64(i) << np.uint64(58)) | (np.uint64(rank[c]) << np.uint64(32)) | np.uint64(bits_of(v))
+            keys[t] = (np.uint64(rank[c]) << np.uint64(32)) | np.uint64(bits_of(v))
+        _sort_few(keys, a, b)
+        for t in range(a, b):
+            if t > a and keys[t] >> np.uint64(32) == keys[t - 1] >> np.uint64(32):
+                return False  # a column stands twice
+            columns[t] = np.int32(keys[t] >> np.uint64(32))
+            narrow[t] = float_of(np.int32(keys[t] & np.uint64(0xFFFFFFFF)))
     return True
 
 
-@entry
-def unpack_quickly(keys, indices, values):
-    """Write columns and values of sorted keys; False where a row has a column twice."""
-    for t in range(keys.shape[0]):
-        if t > 0 and keys[t] >> np.uint64(32) == keys[t - 1] >> np.uint64(32):
-            return False
-        indices[t] = np.int32((keys[t] >> np.uint64(32)) & np.uint64(0x3FFFFFF))
-        values[t] = float_of(np.int32(keys[t] & np.uint64(0xFFFFFFFF)))
-    return True
+@kernel
+def _sort_few(keys, a, b):
+    """Sort a part of an array (Shell 1959, gaps by Ciura 2001): numpy's own sort gives the GIL away."""
+    gap = 1
+    while gap < b - a:
+        gap = np.int64(2.25 * gap) + 1
+    while gap > 1:
+        gap = np.int64(gap / 2.25)
+        for t in range(a + gap, b):
+            key, at = keys[t], t
+            while at >= a + gap and keys[at - gap] > key:
+                keys[at] = keys[at - gap]
+                at -= gap
+            keys[at] = key
 
 
 SCATTERED = 64  # columns for each stored value beyond which counting columns costs more than sorting

@@ -6,10 +6,9 @@ With heads alone the walk is left out; with a graph alone it begins at rows spre
 keeps a sorted pool of the nearest rows met (beam search), and ends when all of them have been expanded.
 """
 
-import threading
 from collections import namedtuple
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -46,6 +45,9 @@ How = namedtuple("How", "head share width beam slack keep")
 # Memory of one thread, kept between queries: candidates by their sums; rows met, and by which query; pool of the walk;
 # the query's terms, what each holds of its bound, levels of worth and how many terms each has.
 Scratch = namedtuple("Scratch", "ws totals sums ids spare seen stamp pool terms bounds level counts")
+# What is searched and how: rows are measured by `metric` against `z`, whose row `p` is row ``names[p]`` of `y`, and the
+# nearest `k` of what is found measured again by `exact`. Keys of reaches are made by `scale`.
+Task = namedtuple("Task", "metric z exact y names ways how k scale")
 LEVELS = 64  # of worth, four to a power of two
 
 
@@ -288,16 +290,16 @@ def _walk(metric, x, i, z, links, k, slack, scale, scratch):
 
 
 @entry
-def _search(metric, x, z, exact, queries, y, names, ways, how, k, scale, own, start, stop, scratch, indices, distances):
-    """Find rows near to the queries [start, stop): (postings read, pairs measured).
+def _search(task, x, queries, own, start, stop, scratch, indices, distances):
+    """Find rows near to the queries [start, stop): (postings read, pairs measured, queries that found too few).
 
-    The queries are rows of `x`, measured by `metric` against `z`, and rows of `queries`, measured again by `exact`
-    against `y`; row `p` of `z` is row ``names[p]`` of `y`. `own`: the place in `z` of each query that is a row itself,
-    which it must not find.
+    The queries are rows of `x`, as they are measured, and of `queries`, as they are. `own`: the place of each query
+    that is a row itself, which it must not find.
     """
+    metric, z, ways, how, scale = task.metric, task.z, task.ways, task.how, task.scale
     ws, pool = scratch.ws, scratch.pool
     heap, best = make_heap(indices.shape[1]), np.empty((1, how.keep), np.int32)
-    postings, measured = np.int64(0), np.int64(0)
+    postings, measured, lacking = np.int64(0), np.int64(0), np.int64(0)
     by_heads = ways.heads.indptr.shape[0] > 1
     for i in range(start, stop):
         scratch.stamp[0] += 1
@@ -322,12 +324,13 @@ def _search(metric, x, z, exact, queries, y, names, ways, how, k, scale, own, st
                 measured += m
                 m = np.int64(0)
         if how.beam > 0:
-            measured += _walk(metric, x, i, z, ways.links, k, how.slack, scale, scratch)
+            measured += _walk(metric, x, i, z, ways.links, task.k, how.slack, scale, scratch)
         for r in range(how.keep):
             best[0, r] = np.int32(id_of(pool[0, r])) if pool[0, r] != EMPTY else np.int32(-1)
-        rank_listed(exact, queries, i, y, best, 0, names, ws, heap, indices[i], distances[i])
+        rank_listed(task.exact, queries, i, task.y, best, 0, task.names, ws, heap, indices[i], distances[i])
+        lacking += np.int64(indices[i, task.k - 1] < 0)
         unscatter(x, i, ws.w)
-    return postings, measured
+    return postings, measured, lacking
 
 
 @entry
@@ -457,6 +460,15 @@ class Setting:
         return " and ".join(name for name, much in used if much)
 
 
+class Found(NamedTuple):
+    """What a search gave."""
+
+    neighbors: Neighbors
+    postings: int  # read
+    measured: int  # pairs
+    lacking: int  # queries with fewer than k
+
+
 class Searcher:
     """Rows prepared for approximate queries.
 
@@ -487,7 +499,7 @@ class Searcher:
         self.scale = scale_for(form.metric, form.x, form.z, engine.space.n_features, seed)
         self._metric = form.metric._replace(refine=0)
         self._spare: list[Any] = []
-        self._lock = threading.Lock()
+        self._last: tuple[Any, Any] = (None, None)  # a setting, and its task
 
     @property
     def nbytes(self) -> int:
@@ -501,65 +513,66 @@ class Searcher:
 
     def search(
         self, x: Store, k: int, setting: Setting, n_jobs: int | None, own: npt.NDArray[np.int64] | None = None
-    ) -> tuple[Neighbors, int, int]:
-        """Answer queries: (neighbours, postings read, pairs measured). `own`: rows that the queries themselves are."""
-        n, keep = len(x.indptr) - 1, self.kept(k)
-        beam = max(setting.beam, keep)
-        heads = self.heads if setting.head and self.heads is not None else NO_HEADS
-        links = self.links if self.links is not None else NO_LINKS
-        width = max(setting.width, keep)
-        how = How(int(setting.head), float(setting.share), width, int(setting.beam), float(setting.slack), keep)
-        longest = int((x.indptr[1:] - x.indptr[:-1]).max(initial=0)) if self.heads is not None else 0
+    ) -> Found:
+        """Answer queries. `own`: rows that the queries themselves are."""
+        n = len(x.indptr) - 1
+        last, task = self._last  # one read: another thread may be searching with another setting
+        if last is not setting or task.k != k:
+            task = self._task(k, setting)
+            self._last = (setting, task)
         rows = self.form.express(x) if self.form.express else x
         places = NO_PLACES if own is None else self.place[own]
         indices, distances = np.empty((n, k), np.int64), np.empty((n, k), np.float32)
-        y, exact = self.engine.own()
-        args = (
-            self._metric,
-            rows,
-            self.form.z,
-            exact,
-            x,
-            y,
-            self.order,
-            Ways(heads, links),
-            how,
-            k,
-            self.scale,
-            places,
-        )
+        longest = len(x.data) if self.heads is not None else 0
+        if longest > LONGEST:
+            longest = int((x.indptr[1:] - x.indptr[:-1]).max(initial=0))
+        search = direct(_search) if n <= ALONE else _search  # the types never vary
 
-        search = direct(_search) if n <= ALONE else _search  # the types of `args` never vary
-
-        def block(start: int, stop: int) -> tuple[int, int]:
-            scratch = self._take(width, beam, longest)
+        def block(start: int, stop: int) -> tuple[int, int, int]:
+            scratch = self._take(task.how, longest)
             try:
-                counts: tuple[int, int] = search(*args, start, stop, scratch, indices, distances)
+                counts: tuple[int, int, int] = search(task, rows, x, places, start, stop, scratch, indices, distances)
             finally:
                 self._give(scratch)
             return counts
 
-        counts = map_blocks(block, n, n_jobs, ALONE) if n > ALONE else [block(0, n)]
-        read, measured = (sum(c) for c in zip(*counts, strict=True))
-        return Neighbors(indices, distances), read, measured
+        if n <= ALONE:
+            return Found(Neighbors(indices, distances), *block(0, n))
+        counts = map_blocks(block, n, n_jobs, ALONE)
+        return Found(Neighbors(indices, distances), *(sum(c) for c in zip(*counts, strict=True)))
 
-    def _take(self, width: int, beam: int, longest: int) -> Any:
+    def _task(self, k: int, setting: Setting) -> Any:
+        """What compiled code is told for each query alike."""
+        keep = self.kept(k)
+        heads = self.heads if setting.head and self.heads is not None else NO_HEADS
+        links = self.links if self.links is not None else NO_LINKS
+        width, slack = max(setting.width, keep), float(setting.slack)
+        how = How(int(setting.head), float(setting.share), width, int(setting.beam), slack, keep)
+        y, exact = self.engine.own()
+        return Task(self._metric, self.form.z, exact, y, self.order, Ways(heads, links), how, k, self.scale)
+
+    def _take(self, how: Any, longest: int) -> Any:
         """Memory for one thread: used before, if some is free and fits."""
-        with self._lock:
-            for at, scratch in enumerate(self._spare):
-                fits = len(scratch.sums) >= 2 * width + BLOCK and len(scratch.terms) >= longest
-                if fits and scratch.pool.shape[1] == beam:
-                    del self._spare[at]
-                    return scratch
+        pool = max(how.beam, how.keep)
+        for _ in range(KEPT):
+            try:
+                scratch = self._spare.pop()  # one thread gets it: no lock
+            except IndexError:
+                break
+            fits = len(scratch.sums) >= 2 * how.width + BLOCK and len(scratch.terms) >= longest
+            if fits and scratch.pool.shape[1] == pool:
+                return scratch
+            self._spare.insert(0, scratch)
         n = self.engine.n_rows
         n_sums = n if self.heads is not None else 0
         # a single dense row looks like a sparse one with all columns, and is scattered like one
         n_columns = self.engine.space.n_features
         if self.engine.space.container != "csr":
             n_columns = max(n_columns, len(self.form.x.indices))
-        return _make_scratch(n, n_sums, n_columns, width, beam, max(longest, LONGEST))
+        return _make_scratch(n, n_sums, n_columns, how.width, pool, max(longest, LONGEST))
 
     def _give(self, scratch: Any) -> None:
         """Keep a thread's memory for the next."""
-        with self._lock:
-            self._spare = [scratch, *self._spare[: KEPT - 1]]
+        self._spare.append(scratch)
+        if len(self._spare) > KEPT:
+            del self._spare[:-KEPT]

@@ -20,7 +20,7 @@ from collections import namedtuple
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn._jit import call, call_float, call_int, entry, folded, kernel, maker, merged, prefetch
+from sparsenn._jit import brief, call, call_float, call_int, entry, folded, kernel, maker, merged, prefetch
 from sparsenn.distance import (
     BLOCK,
     BY_MASS,
@@ -537,13 +537,21 @@ def search_many(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     return size
 
 
+@kernel
+def count_terms(indptr, indices, starts, i):
+    """Postings that the terms of row `i` have."""
+    work = np.int64(0)
+    for t in range(indptr[i], indptr[i + 1]):
+        work += starts[indices[t] + 1] - starts[indices[t]]
+    return work
+
+
 @entry
 def count_postings(indptr, indices, starts):
     """Postings that each row's terms have."""
-    work = np.zeros(indptr.shape[0] - 1, np.int64)
+    work = np.empty(indptr.shape[0] - 1, np.int64)
     for i in range(work.shape[0]):
-        for t in range(indptr[i], indptr[i + 1]):
-            work[i] += starts[indices[t] + 1] - starts[indices[t]]
+        work[i] = count_terms(indptr, indices, starts, i)
     return work
 
 
@@ -553,26 +561,32 @@ def meeting_few(metric: Compiled, x: Store, n_rows: int, postings: Postings) -> 
     return (work > 0) & (work < FEW * n_rows) & (metric.worst == metric.worst)
 
 
-def scan_costs(
-    work: npt.NDArray[np.int64],
-    few: npt.NDArray[np.bool_],
-    eligible: npt.NDArray[np.int64],
-    k: int,
-    n_rows: int,
-    cost: tuple[float, float],
-    prunes: bool,
-) -> npt.NDArray[np.float64]:
-    """Nanoseconds of each query, by the postings that its terms have and the rows it may find.
+@kernel
+def scan_cost(work, few, eligible, k, n_rows, cost, prunes):
+    """Nanoseconds of a query, by the postings that its terms have and the rows it may find.
 
     `cost` is the metric's, of a step and of finishing.
     """
-    share = np.maximum(eligible, 1) / n_rows
+    share = max(eligible, 1) / n_rows
+    if few:
+        # who meets too few of the eligible rows looks for others among those that share nothing
+        unmet = min(k / share, np.float64(n_rows)) if work * share < k else 0.0
+        return MEET_POSTING * cost[0] * work + UNMET_ROW * unmet
     # the rarer the eligible rows, the farther the nearest, and the fewer terms can be left out: of 1 % none
-    left = LEFT_TO_SUM ** np.maximum(1.0 + 0.5 * np.log10(share), 0.0) if prunes else 1.0
-    whole = SUM_POSTING * left * cost[0] * work + FINISH_ROW * cost[1] * n_rows
-    # who meets too few of the eligible rows looks for others among those that share nothing
-    unmet = np.where(work * share < k, np.minimum(k / share, n_rows), 0.0)
-    return np.where(few, MEET_POSTING * cost[0] * work + UNMET_ROW * unmet, whole)
+    left = LEFT_TO_SUM ** max(1.0 + 0.5 * np.log10(share), 0.0) if prunes else 1.0
+    return SUM_POSTING * left * cost[0] * work + FINISH_ROW * cost[1] * n_rows
+
+
+@brief
+def scan_costs(indptr, indices, starts, may_be_few, eligible, k, n_rows, cost, prunes):
+    """The same for each query, which may find so many `eligible` rows: where these are not told, all."""
+    costs = np.empty(indptr.shape[0] - 1)
+    for i in range(costs.shape[0]):
+        work = count_terms(indptr, indices, starts, i)
+        few = may_be_few and 0 < work < FEW * n_rows
+        own = eligible[i] if eligible.shape[0] > 0 else n_rows
+        costs[i] = scan_cost(work, few, own, k, n_rows, cost, prunes)
+    return costs
 
 
 @kernel

@@ -93,7 +93,7 @@ def all_distances(metric, kind):
 def searched(index, Q, k, setting, n_jobs=1):
     """What one setting finds: (neighbours, postings read, pairs measured)."""
     engine = index._engine
-    return index._answers.searcher.search(engine.as_queries(engine.space.read(Q, "Q")), k, setting, n_jobs)
+    return index._answers.searcher.search(engine.as_queries(engine.space.read(Q, "Q")), k, setting, n_jobs)[:3]
 
 
 def same(found, other):
@@ -168,7 +168,7 @@ def test_terms_that_are_chosen_hold_the_share_and_bring_most_for_their_cost(shar
     x = index._engine.as_queries(index._engine.space.read(Q, "Q"))
     searcher, head = index._answers.searcher, 100
     heads, how = searcher.heads, How(head, share, 20, 0, np.inf, searcher.kept(10))
-    scratch = searcher._take(20, 20, 64)
+    scratch = searcher._take(search.How(0, 1.0, 20, 20, np.inf, 20), 64)
     fewer = 0
     for i in range(100):
         a, b = x.indptr[i : i + 2]
