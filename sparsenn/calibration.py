@@ -44,7 +44,7 @@ HEADS = (
     (1600, 1.0, 320),
     (6400, 1.0, 320),
 )
-BEAMS = (0, 4, 10, 18, 30, 50, 80, 130, 210, 340)  # of the pool, beyond the rows asked for
+BEAMS = (0, 2, 4, 7, 10, 14, 18, 24, 32, 42, 55, 85, 130, 210, 340)  # of the pool, beyond 10 rows asked for
 GAIN = 2.0  # proxies are taken where they are predicted to be so many times as fast: counts see too little of them
 SEEDS_OF_WALK = (400, 0.7, 20)  # heads from which a walk begins
 ENOUGH = 0.9995  # recall from which dearer settings are not tried
@@ -62,7 +62,7 @@ def settings_for(searcher: Searcher, k: int) -> list[list[Setting]]:
         ladders.append([Setting(h, s, min(int(w * more), n)) for h, s, w in HEADS])
     if searcher.links is not None:
         head, share, width = SEEDS_OF_WALK if searcher.heads is not None else (0, 1.0, 0)
-        ladders.append([Setting(head, share, int(width * more), min(int(k + b * more + 5), n)) for b in BEAMS])
+        ladders.append([Setting(head, share, int(width * more), min(int(k + b * more), n)) for b in BEAMS])
     return ladders
 
 
@@ -76,10 +76,10 @@ def recall_within(distances: npt.NDArray[np.float32], true: npt.NDArray[np.float
     return float(hits.sum() / max(needed.sum(), 1))
 
 
-def fixed_cost(searcher: Searcher, k: int) -> float:
+def fixed_cost(searcher: Searcher, k: int, beam: int) -> float:
     """Nanoseconds of a query beside what is counted: rows measured again as they are, and the query made ready."""
     values = searcher.engine.values_per_row
-    again = searcher.kept(k) * whole_pair_cost(searcher.engine)
+    again = searcher.kept(k, beam) * whole_pair_cost(searcher.engine)
     if searcher.heads is not None:
         return SEARCH_QUERY + again
     express = PROJECT * values * 4 * len(searcher.form.x.indices) if searcher.form.express else 0.0
@@ -107,12 +107,12 @@ def calibrate(
     bool
         Whether dearer settings might have reached more, if exact search were not cheaper than they are.
     """
-    n, pair, fixed = len(x.indptr) - 1, pair_cost(searcher.engine), fixed_cost(searcher, k)
+    n, pair = len(x.indptr) - 1, pair_cost(searcher.engine)
     tried, cut = [], False
     for ladder in settings_for(searcher, k):
         for setting in ladder:
             found, read, measured, _ = searcher.search(x, k, setting, n_jobs, own)
-            cost = fixed + (read * READ_POSTING + measured * pair) / n
+            cost = fixed_cost(searcher, k, setting.beam) + (read * READ_POSTING + measured * pair) / n
             recall = recall_within(found.distances, true)
             tried.append(replace(setting, recall=recall, cost=cost))
             log.info("%s: recall %.4f, %.1f us", setting.way, recall, cost / 1000)

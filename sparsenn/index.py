@@ -68,7 +68,7 @@ class Index:
         Most rounds of descent.
     delta : float, default 0.002
         Descent stops when a round takes fewer than this share of all edges.
-    alpha : float, default 1.0
+    alpha : float, default 1.2
         An edge that queries walk along is dropped where another neighbour is nearer to its end by this
         factor; more edges stay with more of it.
     init_graph : array of int, shape (n_rows, any), or Neighbors, optional
@@ -110,7 +110,7 @@ class Index:
         max_candidates: int | None = None,
         n_iters: int | None = None,
         delta: float = 0.002,
-        alpha: float = 1.0,
+        alpha: float = 1.2,
         init_graph: Any = None,
         verbose: bool = False,
     ):

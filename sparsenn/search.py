@@ -33,6 +33,7 @@ AHEAD = 3  # lists whose beginnings are fetched while one is read
 WORTH_SCAN = 8  # postings, times this, from which all sums are read in order rather than along the lists
 BELOW = 1.0 - 1e-5  # sums in float32 may fall short by so much
 FEWEST_BITS = 6  # of a value in a word
+ENTRIES_OF_POOL, MORE_OF_POOL = 16, 8  # entries for each row of a pool; rows of a pool for each one more measured again
 SURE = 5  # rows measured again, beyond those that the form of the rows makes one look at
 # Lists as words, a row above and the number of its value's step (`scale`) in the lower `shift` bits; extremes as in
 # postings.
@@ -40,8 +41,9 @@ Heads = namedtuple("Heads", "indptr words shift scale extremes")
 # What a search reads besides the rows: lists in tiers by impact, and links. Either may be empty.
 Ways = namedtuple("Ways", "heads links")
 # How it goes about it: rows of a list, share of the query's bound, candidates measured, pool of the walk (0: none),
-# how much farther than the k-th a row may be that is still expanded (infinite: all of the pool), rows measured again.
-How = namedtuple("How", "head share width beam slack keep")
+# how much farther than the k-th a row may be that is still expanded (infinite: all of the pool), rows measured again,
+# entries of the graph measured where there are no heads.
+How = namedtuple("How", "head share width beam slack keep entries")
 # Memory of one thread, kept between queries: candidates by their sums; rows met, and by which query; pool of the walk;
 # the query's terms, what each holds of its bound, levels of worth and how many terms each has.
 Scratch = namedtuple("Scratch", "ws totals sums ids spare seen stamp pool terms bounds level counts")
@@ -309,7 +311,7 @@ def _search(task, x, queries, own, start, stop, scratch, indices, distances):
         for c in range(pool.shape[1]):
             pool[0, c] = EMPTY
         scatter(x, i, ws.w)
-        many, read = np.int64(ways.links.entries.shape[0]), np.int64(0)
+        many, read = np.int64(how.entries), np.int64(0)
         if by_heads:
             many, read = _best_by_heads(metric, x, i, z, ways.heads, how, scratch)
         postings += read
@@ -419,7 +421,7 @@ def no_heads() -> Heads:
 
 def no_links() -> Links:
     """Stand for links where there are none."""
-    return Links(np.zeros((0, 1), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32))
+    return Links(np.zeros((0, 1), np.int32), np.zeros(0, np.int32), np.zeros(0, np.int32), 0)
 
 
 NO_HEADS, NO_LINKS, NO_PLACES = no_heads(), no_links(), np.zeros(0, np.int64)
@@ -507,9 +509,12 @@ class Searcher:
         arrays = [self.order, self.place, *(self.heads or [])[:2], *(self.links or [])]
         return sum(a.nbytes for a in arrays) + self.form.z.data.nbytes
 
-    def kept(self, k: int) -> int:
-        """How many rows are measured again for k neighbours."""
-        return min(int(np.ceil(k * self.form.blur)) + SURE, self.engine.n_rows)
+    def kept(self, k: int, beam: int = 0) -> int:
+        """How many rows are measured again for k neighbours: the more, the more a walk's pool holds."""
+        keep = int(np.ceil(k * self.form.blur)) + SURE
+        if beam:
+            keep = min(keep + beam // MORE_OF_POOL, max(beam, k))
+        return min(keep, self.engine.n_rows)
 
     def search(
         self, x: Store, k: int, setting: Setting, n_jobs: int | None, own: npt.NDArray[np.int64] | None = None
@@ -543,11 +548,12 @@ class Searcher:
 
     def _task(self, k: int, setting: Setting) -> Any:
         """What compiled code is told for each query alike."""
-        keep = self.kept(k)
+        keep = self.kept(k, setting.beam)
         heads = self.heads if setting.head and self.heads is not None else NO_HEADS
         links = self.links if self.links is not None else NO_LINKS
         width, slack = max(setting.width, keep), float(setting.slack)
-        how = How(int(setting.head), float(setting.share), width, int(setting.beam), slack, keep)
+        entries = min(max(ENTRIES_OF_POOL * setting.beam, links.always), len(links.entries))
+        how = How(int(setting.head), float(setting.share), width, int(setting.beam), slack, keep, entries)
         y, exact = self.engine.own()
         return Task(self._metric, self.form.z, exact, y, self.order, Ways(heads, links), how, k, self.scale)
 

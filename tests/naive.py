@@ -82,8 +82,8 @@ def occluded(D, near, width, alpha):
 
 
 def reachable(links, n):
-    """Rows that a walk from the entries can come to."""
-    reached = set(links.entries.tolist())
+    """Whether a walk from the entries that none leaves out can come to every row."""
+    reached = set(links.entries[: links.always].tolist())
     waiting = list(reached)
     while waiting:
         row = waiting.pop()

@@ -167,8 +167,8 @@ def test_terms_that_are_chosen_hold_the_share_and_bring_most_for_their_cost(shar
     index = fitted("cosine", "heads", "text")
     x = index._engine.as_queries(index._engine.space.read(Q, "Q"))
     searcher, head = index._answers.searcher, 100
-    heads, how = searcher.heads, How(head, share, 20, 0, np.inf, searcher.kept(10))
-    scratch = searcher._take(search.How(0, 1.0, 20, 20, np.inf, 20), 64)
+    heads, how = searcher.heads, How(head, share, 20, 0, np.inf, searcher.kept(10), 0)
+    scratch = searcher._take(search.How(0, 1.0, 20, 20, np.inf, 20, 0), 64)
     fewer = 0
     for i in range(100):
         a, b = x.indptr[i : i + 2]
@@ -291,6 +291,46 @@ def test_links_are_few_and_reach_every_row(name, alpha):
             assert len(more) <= len(own) - min(len(forward[i]) + k, len(set(forward[i] + back[i])))
 
 
+@pytest.mark.parametrize("n", [1, 2, 3, 17, 1000, 100_000])
+def test_entries_are_spread_and_so_are_the_first_of_them(n):
+    rows = graph.spread_rows(n)
+    assert len(set(rows.tolist())) == len(rows) == min(max(int(4 * np.sqrt(n)), 1), 1024, n)
+    assert rows.min() >= 0
+    assert rows.max() < n
+    for m in (1, 4, 64, len(rows)):
+        gaps = np.diff([0, *np.sort(rows[:m]).tolist(), n])
+        assert gaps.max() <= 2 * n / min(m, len(rows)) + 1
+
+
+@pytest.mark.parametrize("name", ["spread", "two far clusters"])
+def test_links_without_some_rows_never_meet_them(name):
+    rows = GRAPHS[name].astype(np.float32)
+    n, absent = len(rows), np.array([3, 5, 11, 200])
+    _, form, near = line_up(rows, "euclidean", 7)
+    order = np.random.default_rng(3).permutation(n)
+    links = graph.link_rows(form.reordered(order), near, order, rows.shape[1], alpha=1.2, n_jobs=1, absent=absent)
+    met = np.concatenate([links.entries, *(links.ids[i, : links.degrees[i]] for i in range(n))])
+    places = np.argsort(order)[absent]
+    assert not np.isin(met, places).any()
+    assert (links.degrees[places] == 0).all()
+    reached = set(met.tolist())
+    assert len(reached) == n - len(absent)
+
+
+def test_walks_are_tried_as_if_the_tried_rows_were_not_there():
+    rng = np.random.default_rng(0)
+    X = rng.normal(size=(12_000, 24)).astype(np.float32)
+    index = sn.Index("euclidean", method="graph").fit(X)
+    Q = rng.normal(size=(500, 24)).astype(np.float32)
+    true = sn.exact_neighbors(X, Q, 10, metric="euclidean")
+    index.query(Q[:1], k=10)
+    settings = [s for s in index.calibration_.settings if s.beam]
+    assert len(settings) > 3
+    for setting in settings:
+        found, _, _ = searched(index, Q, 10, setting)
+        assert abs(naive.recall(found.distances, true.distances) - setting.recall) < 0.03
+
+
 @pytest.mark.parametrize("metric", ["euclidean", "dot"])
 def test_more_alpha_keeps_more(metric):
     rows = np.random.default_rng(0).normal(size=(700, 6)).astype(np.float32)
@@ -311,8 +351,9 @@ def test_wider_walks_find_more_and_the_widest_all(metric, kind):
     X, Q = data(kind)
     index, true, D = fitted(metric, "graph", kind), true_nearest(metric, kind, 10), all_distances(metric, kind)
     recalls, costs = [], []
-    least = index._answers.searcher.kept(10)  # the pool holds what is measured again
-    same(searched(index, Q, 10, Setting(beam=10))[0], searched(index, Q, 10, Setting(beam=least))[0])
+    kept, least = index._answers.searcher.kept, 10
+    assert [kept(10, beam) for beam in (1, 10, 12)] == [10, 10, 12]  # no more is measured again than a pool holds
+    assert kept(10) < kept(10, 200) < kept(10, 400)
     for beam in (least, least + 5, least + 15, least + 65, len(D[0])):
         found, read, measured = searched(index, Q, 10, Setting(beam=beam))
         assert read == 0
