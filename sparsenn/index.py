@@ -165,7 +165,7 @@ class Index:
         ValueError
             Bad data, or data the metric does not take. The index stays as it was.
         """
-        space, rows = fit_space(X, self.metric, self.metric_params)
+        space, rows = fit_space(X, self.metric, self.metric_params, n_jobs=self.n_jobs)
         if len(rows) == 0:
             raise ValueError("X has no rows: an index needs at least one")
         given = _read_graph(self.init_graph, len(rows))
