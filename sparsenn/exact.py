@@ -72,12 +72,13 @@ class ExactEngine:
         self.has_negative = rows.has_negative
         self.rank: npt.NDArray[np.int32] | None = None
         self.patterns: Patterns | None = None
+        self._spare: list[Any] = []
         if rows.container == "csr" and space.termwise:
             self.way = "postings"
             self.rank = rank_columns(rows)
             postings = invert(rows, space.n_features, self.rank)
             self._store = space.store(renumber_in_place(rows, postings))
-            self._own_few = termwise.meeting_few(space.compiled, self._store, self.n_rows, postings)
+            self._own_few = self._meeting_few(space.compiled, self._store, postings)
             self._marked: dict[int, Postings] = {}
             self._postings = add_tiers(postings, self._store, space.compiled)
             record = space.bound.metric
@@ -243,7 +244,10 @@ class ExactEngine:
         found, near = (indices, distances) if held == k else (indices[:, :held].copy(), distances[:, :held].copy())
         m = self.space.n_features
         few = self._few(metric, x, way)
-        some, all_ = bool(few.any()), bool(few.all())
+        some = few.any() if n > 1 else bool(n and way == "postings" and few[0])
+        all_ = few.all() if n > 1 else some
+        alone = n == 1 and filter is NO_FILTER and held == k  # then the types never vary, and microseconds count
+        quick = direct if alone else _as_it_is
         marked = self._postings_for(held, n_jobs) if some or way == "patterns" else None
         listing = blockwise.list_rows(filter, self.n_rows, n) if way == "blocks" else None
 
@@ -251,12 +255,15 @@ class ExactEngine:
             if way == "patterns":
                 nearest_by_patterns(metric, x, self._store, marked, self.patterns, start, stop, skip, found, near)
             elif way == "postings":
+                ws = self._open(alone, m, filter)
                 if some:
-                    termwise.nearest_few(metric, x, self._store, marked, filter, start, stop, few, skip, found, near)
+                    nearest = quick(termwise.nearest_few)
+                    nearest(metric, x, self._store, marked, ws, start, stop, few, skip, found, near)
                 if not all_:
-                    termwise.nearest_many(
-                        metric, x, self._store, self._postings, filter, m, start, stop, few, skip, found, near
-                    )
+                    nearest = quick(termwise.nearest_many)
+                    nearest(metric, x, self._store, self._postings, ws, start, stop, few, skip, found, near)
+                if alone:
+                    self._spare.append(ws)
             elif way == "blocks":
                 blockwise.nearest_blockwise(metric, x, self._store, listing, m, start, stop, skip, found, near)
             else:
@@ -378,13 +385,28 @@ class ExactEngine:
             return "blocks"
         return "patterns" if self.patterns is not None and not filtered else self.way
 
+    def _open(self, alone: bool, n_features: int, filter: Filter) -> Any:
+        """Memory for one thread; that of a query alone is kept for the next."""
+        try:
+            if alone:
+                return self._spare.pop()  # one thread gets it: no lock
+        except IndexError:
+            pass
+        return termwise.open_workspace(self.n_rows, n_features, filter)
+
     def _few(self, metric: Compiled, x: Store, way: str) -> npt.NDArray[np.bool_]:
         """Queries that meet few rows; with another way than postings nobody asks."""
         if way != "postings":
             return np.zeros(0, np.bool_)
         if x is self._store and not self.has_negative:
             return self._own_few
-        return termwise.meeting_few(metric, x, self.n_rows, self._postings)
+        return self._meeting_few(metric, x, self._postings)
+
+    def _meeting_few(self, metric: Compiled, x: Store, postings: Postings) -> npt.NDArray[np.bool_]:
+        may = metric.worst == metric.worst
+        count = direct(termwise.meeting_few)  # the types never vary
+        few: npt.NDArray[np.bool_] = count(x.indptr, x.indices, postings.indptr, may, self.n_rows)
+        return few
 
     def _postings_for(self, k: int, n_jobs: int | None) -> Postings:
         """Postings with marks for k neighbours, made when first asked for."""
@@ -407,6 +429,10 @@ def _moderate(norms: npt.NDArray[np.float32]) -> bool:
     """Whether products of rows of these norms keep float32's digits."""
     present = norms[norms > 0]
     return bool(present.size == 0 or (present.min() > 1e-15 and present.max() < 1e15))
+
+
+def _as_it_is(function: Any) -> Any:
+    return function
 
 
 def _nothing() -> tuple[Any, Any, Any]:

@@ -18,7 +18,6 @@ The answer is the same in all of them.
 from collections import namedtuple
 
 import numpy as np
-import numpy.typing as npt
 
 from sparsenn._jit import brief, call, call_float, call_int, entry, folded, kernel, maker, merged, prefetch
 from sparsenn.distance import (
@@ -26,8 +25,6 @@ from sparsenn.distance import (
     BY_MASS,
     BY_NORM,
     TOO_NEAR,
-    Compiled,
-    Store,
     corrected,
     finish_block,
     finish_listed,
@@ -39,7 +36,7 @@ from sparsenn.distance import (
 )
 from sparsenn.filters import Filter, eligible
 from sparsenn.heap import farther, kth_smallest, make_heap, push, sort_heap
-from sparsenn.postings import Postings, list_length
+from sparsenn.postings import list_length
 
 # Nanoseconds, as benchmarks/bench_kernels.py measures them on one machine: only ratios matter.
 SUM_POSTING = 0.7  # in a list that is read in order, for a query that finishes all rows
@@ -555,10 +552,14 @@ def count_postings(indptr, indices, starts):
     return work
 
 
-def meeting_few(metric: Compiled, x: Store, n_rows: int, postings: Postings) -> npt.NDArray[np.bool_]:
+@brief
+def meeting_few(indptr, indices, starts, may_be_few, n_rows):
     """Tell which queries meet so few rows that only those need to be looked at."""
-    work = count_postings(x.indptr, x.indices, postings.indptr)
-    return (work > 0) & (work < FEW * n_rows) & (metric.worst == metric.worst)
+    few = np.zeros(indptr.shape[0] - 1, np.bool_)
+    if may_be_few:
+        for i in range(few.shape[0]):
+            few[i] = 0 < count_terms(indptr, indices, starts, i) < FEW * n_rows
+    return few
 
 
 @kernel
@@ -601,11 +602,16 @@ def prefetch_lists(postings, x, i):
             prefetch(postings.values, s + 16)
 
 
+@entry
+def open_workspace(n, n_features, filter):
+    """Memory of one thread, for `nearest_few` and `nearest_many`: what they leave is as they found it."""
+    return make_filtered(n, n_features, filter)
+
+
 # Two entries, so that the first search compiles what it uses and no more.
 @entry
-def nearest_few(metric, x, y, postings, filter, start, stop, few, skip_self, indices, distances):
+def nearest_few(metric, x, y, postings, ws, start, stop, few, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x` that are marked in `few`."""
-    ws = make_filtered(y.indptr.shape[0] - 1, 0, filter)
     heap = make_heap(indices.shape[1])
     for i in range(start, stop):
         if few[i]:
@@ -616,10 +622,9 @@ def nearest_few(metric, x, y, postings, filter, start, stop, few, skip_self, ind
 
 
 @entry
-def nearest_many(metric, x, y, postings, filter, n_features, start, stop, few, skip_self, indices, distances):
+def nearest_many(metric, x, y, postings, ws, start, stop, few, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x` that are not marked in `few`."""
     k = indices.shape[1]
-    ws = make_filtered(y.indptr.shape[0] - 1, n_features, filter)
     heap, seeds = make_heap(k), make_heap(2 * k)
     for i in range(start, stop):
         if not few[i]:
