@@ -40,6 +40,7 @@ from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
+BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -64,8 +65,8 @@ def build_graph(
 ) -> Neighbors | None:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
 
-    With `joined`, rows for which it is true have been among each other's candidates before: what is given of them
-    stands, and descent begins at the edges of the other rows.
+    With `joined`, some rows have all the neighbours in `given` that earlier descent found among them: descent begins at
+    the edges of the others, which have them from heads where the plan says so, else from `given`.
 
     None where the plan may give up, and exact search is cheaper than what would still have to be done.
     """
@@ -141,15 +142,14 @@ class _Work:
     def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""
         plan, graph = self.plan, self.graph
+        if joined is not None and given is not None:
+            self._go_on(given, joined)
+            return
         if plan.seeds == "heads":
             self._look_up()
             return
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
-            if joined is not None:
-                ids = edges_of(graph)
-                graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
-                return
         elif plan.seeds == "forest":
             self._grow()
         self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))
@@ -162,13 +162,39 @@ class _Work:
         place[order] = np.arange(len(order))
         return place
 
-    def _look_up(self) -> None:
-        """Measure the best of each row's candidates by the heads of inverted lists."""
+    def _go_on(self, given: npt.NDArray[np.int32], joined: npt.NDArray[np.bool_]) -> None:
+        """Begin with edges between rows that were joined before; the others find theirs, and offer them backwards."""
+        n = self.engine.n_rows
+        if self.plan.seeds == "heads":
+            first = int(joined.sum())
+            place = self._look_up(joined)
+            assert place is not None
+            named = np.append(place, -1)  # -1 stays
+            given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
+            starts, found = np.arange(first, n), edges_of(self.graph._replace(keys=self.graph.keys[first:]))
+        else:
+            starts, first = np.flatnonzero(~joined), n
+            found = given[starts]
+        candidates = np.hstack([given[:first], _backwards(starts, found, joined)[:first]])
+        self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
+        ids = edges_of(self.graph)
+        self.graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
+
+    def _look_up(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64] | None:
+        """Measure the best of each row's candidates by the heads of inverted lists; returns its place if it moves.
+
+        Rows that are `joined` come first, and are left as they are.
+        """
         plan, postings = self.plan, self.engine.postings
         heads = cut_heads(postings, self.form.x, self.form.metric, plan.head)
-        place = None
+        place, order, first = None, None, 0
         if count_windows(self.engine.n_rows) > 1:
-            place = self._reorder(order_by_heaviest(self.form.x, postings, plan.head))
+            order = order_by_heaviest(self.form.x, postings, plan.head)
+        if joined is not None:
+            order, first = np.arange(self.engine.n_rows) if order is None else order, int(joined.sum())
+            order = np.concatenate([order[joined[order]], order[~joined[order]]])
+        if order is not None:
+            place = self._reorder(order)
         windows = split_windows(heads, self.form.x, place)
         del heads
         measured = seed_by_heads(
@@ -178,8 +204,10 @@ class _Work:
             share=plan.share,
             width=plan.head_width,
             over_rows=self.over,
+            begin=first,
         )
-        log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
+        log.info("heads: %.0f pairs a row measured", measured / max(self.engine.n_rows - first, 1))
+        return place
 
     def _grow(self) -> None:
         """Measure the rows of each leaf of a forest; rows are from then on in the order of the first tree's leaves.
@@ -250,6 +278,22 @@ class _Work:
         # copies in another order, and distances, are freed before room is made for the result
         ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), whole_rows(metric, y)
         return self._measured(ids, self.order, self.order, self.k)
+
+
+def _backwards(
+    starts: npt.NDArray[np.int64], found: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int32]:
+    """For each of the wanted rows, the rows of `starts` that found it, as one of their nearest first, up to `BACK`."""
+    back = np.full((len(wanted), BACK), -1, np.int32)
+    row, column = np.nonzero((found >= 0) & wanted[found])
+    ends = found[row, column]
+    order = np.lexsort((column, ends))
+    ends, row = ends[order], row[order]
+    begins = np.flatnonzero(np.diff(ends, prepend=-1))
+    rank = np.arange(len(ends)) - np.repeat(begins, np.diff(begins, append=len(ends)))
+    taken = rank < BACK
+    back[ends[taken], rank[taken]] = starts[row[taken]]
+    return back
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:

@@ -10,18 +10,16 @@ Nothing is changed in place: a call that fails or is interrupted leaves the stat
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsenn.blocks import join_rows, widen_rows
-from sparsenn.building import Recipe, make_answers, make_engine, original_rows, plan_graph
+from sparsenn.building import Known, Recipe, make_answers, make_engine, original_rows, plan_graph
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
 from sparsenn.parallel import count_jobs
-from sparsenn.results import Neighbors
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
 
@@ -31,7 +29,8 @@ GROWN, GONE = (
 )  # rows added since, as a share of the base, and removed, of all, from which the base is made again
 FEW = 256  # rows that may wait beside a base however small
 SMALL, TWICE = 512, 2  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
-BACK = 16  # new rows that are tried as neighbours of a row they found
+WORTH_GRAPH = 0.5  # rows that must have kept all neighbours for a graph to be gone on with
+EPSILON, PREPARE = 0.1, 20_000.0  # by which new rows are searched; nanoseconds a row to prepare a search along a graph
 LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
 
 
@@ -148,11 +147,11 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
     rows, numbers, names = _sorted([_live_part(segment) for segment in segments])
-    given, joined = _edges_so_far(state, rows, numbers, recipe)
+    known = _known(state, rows, numbers, recipe)
     rows = rows if space is None else widen_rows(rows, space.n_features)
     n = len(rows)
     engine, proxies = make_engine(space or state.space, rows, recipe)
-    plan, graph = plan_graph(engine, recipe, given, joined=joined)
+    plan, graph = plan_graph(engine, recipe, None, known=known)
     answers = make_answers(engine, plan, graph, proxies, recipe)
     if space is None and state.base.engine.n_rows <= LEARNT * n and n <= LEARNT * state.base.engine.n_rows:
         answers.inherit(state.answers)
@@ -161,46 +160,47 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
     return State((base,), plan, graph, None, state.next_number, state.kind)
 
 
-def _edges_so_far(
-    state: State, rows: Rows, numbers: Numbers, recipe: Recipe
-) -> tuple[npt.NDArray[np.int32] | None, npt.NDArray[np.bool_] | None]:
-    """Edges that a graph of these rows can begin with, and which rows have all of theirs from before.
+def _known(state: State, rows: Rows, numbers: Numbers, recipe: Recipe) -> Known | None:
+    """What is left of the base's graph, of these rows; None where there was none, or most rows have to be joined anew.
 
-    The base's own edges between rows that are left; for each new row what a search finds, and the same backwards. None
-    where there was no graph, or most rows are new.
+    A row that has lost a neighbour would have to look for another among rows that its former neighbours never listed:
+    it is joined anew, as a row that was added.
     """
     graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(rows)
-    if graph is None or graph.indices.shape[1] != k or base.n_live < n / 2 or not state.n_rows:
-        return None, None
-    old = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand now
+    if graph is None or graph.indices.shape[1] != k or not state.n_rows:
+        return None
+    now = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand
     place = np.full(base.engine.n_rows + 1, -1, np.int64)
-    place[base.live_places] = old
+    place[base.live_places] = now
     before = graph.indices[base.live_places]
     near = place[before]
-    given, joined = np.full((n, k + BACK), -1, np.int32), np.zeros(n, np.bool_)
-    given[old, :k] = near
-    joined[old] = ((before < 0) == (near < 0)).all(axis=1)
-    new = np.ones(n, np.bool_)
-    new[old] = False
-    fresh = np.flatnonzero(new)
-    if fresh.size:
-        by_number = replace(state, kind="number")
-        found = by_number.nearest(rows.take(fresh), k + 1, count_jobs(recipe.n_jobs()), depth=-99)
+    edges, joined = np.full((n, k), -1, np.int32), np.zeros(n, np.bool_)
+    edges[now], joined[now] = near, ((before < 0) == (near < 0)).all(axis=1)
+    if joined.mean() < WORTH_GRAPH:
+        return None
+
+    others = np.flatnonzero(~joined)
+    queries = rows.take(others)
+
+    def complete() -> npt.NDArray[np.int32]:
+        found = replace(state, kind="number").nearest(
+            queries, k + 1, count_jobs(recipe.n_jobs()), *_how(state, len(others)), depth=-99
+        )
         far = np.where(found.indices < 0, -1, np.searchsorted(numbers, found.indices))
-        far[far == fresh[:, None]] = -1
-        _give(given, fresh, far, found, new)
-    return given, joined
+        far[far == others[:, None]] = -1
+        completed = np.full((n, k + 1), -1, np.int32)
+        completed[:, :k] = edges
+        completed[others] = far
+        return completed
+
+    return Known(edges, joined, complete)
 
 
-def _give(given: npt.NDArray[np.int32], fresh: Numbers, far: Numbers, found: Neighbors, new: Any) -> None:
-    """Write what new rows found as their edges, and backwards as edges of the old rows among it, nearest first."""
-    width = min(far.shape[1], given.shape[1])
-    given[fresh, :width] = far[:, :width]
-    row, column = np.nonzero((far >= 0) & ~new[far])
-    ends, distances = far[row, column], found.distances[row, column]
-    order = np.lexsort((distances, ends))
-    ends, starts = ends[order], fresh[row[order]]
-    first = np.flatnonzero(np.concatenate([[True], ends[1:] != ends[:-1]])) if ends.size else np.zeros(0, np.int64)
-    rank = np.arange(len(ends)) - np.repeat(first, np.diff(np.append(first, len(ends))))
-    taken = rank < BACK
-    given[ends[taken], given.shape[1] - BACK + rank[taken]] = starts[taken]
+def _how(state: State, n_queries: int) -> tuple[float | None, float | None]:
+    """Recall and epsilon by which new rows are searched: nothing is calibrated for them."""
+    answers = state.answers
+    if answers.plan.method != "graph" or (
+        not answers.nbytes and n_queries * answers.exact_cost < PREPARE * state.base.engine.n_rows
+    ):
+        return 1.0, None
+    return None, EPSILON
