@@ -37,14 +37,10 @@ class Recipe:
 
 
 class Known(NamedTuple):
-    """What is left of a graph: edges by place, -1 for none; which rows have all of theirs.
-
-    `complete` gives the edges with those that a search finds for the other rows.
-    """
+    """What is left of a graph: edges by place, -1 for none, and which rows have all of theirs."""
 
     edges: npt.NDArray[np.int32]
     joined: npt.NDArray[np.bool_]
-    complete: Callable[[], npt.NDArray[np.int32]]
 
 
 def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
@@ -98,10 +94,8 @@ def plan_graph(
         return plan, None
     own, joined = plan, None
     if known is not None:
-        joined = known.joined
-        given = known.edges if plan.seeds == "heads" else known.complete()
-        seeds = plan.seeds if plan.seeds == "heads" else "given"
-        own = replace(plan, seeds=seeds, gives_up=False, n_iters=max(plan.n_iters, 1))
+        given, joined = known
+        own = replace(plan, gives_up=False, n_iters=max(plan.n_iters, 1))
     graph = build_graph(
         engine,
         recipe.n_neighbors,

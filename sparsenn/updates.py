@@ -1,10 +1,10 @@
 """A state after rows have been added, removed or changed.
 
 New rows become a segment of their own, searched exactly beside the base. Small segments are joined as they come: one
-joins the segments before it that have no more than twice its rows, so that a row is indexed again a few times only, and
+joins the segments before it that have no more rows than it has, so that a row is indexed again a few times only, and
 there are few segments. Rows that are removed are left out from then on. Where new or removed rows pass a share of all,
 the base is made again, of the rows that are there: its neighbour graph begins with the edges that it had and with what
-a search finds for each new row, and descent looks at the neighbours of rows whose edges are new.
+the seeds find for each new row, and descent looks at the neighbours of rows whose edges are new.
 
 Nothing is changed in place: a call that fails or is interrupted leaves the state that there was.
 """
@@ -19,18 +19,15 @@ from sparsenn.building import Known, Recipe, make_answers, make_engine, original
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
-from sparsenn.parallel import count_jobs
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
 
-GROWN, GONE = (
-    0.25,
-    0.2,
-)  # rows added since, as a share of the base, and removed, of all, from which the base is made again
+# Rows added since, as a share of the base, and removed, of all, from which the base is made again. Exact search takes
+# no longer in two parts: there the first may be more.
+GROWN, GROWN_EXACT, GONE = 0.25, 1.0, 0.2
 FEW = 256  # rows that may wait beside a base however small
-SMALL, TWICE = 512, 2  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
-WORTH_GRAPH = 0.5  # rows that must have kept all neighbours for a graph to be gone on with
-EPSILON, PREPARE = 0.1, 20_000.0  # by which new rows are searched; nanoseconds a row to prepare a search along a graph
+SMALL, JOINS = 512, 1  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
+WORTH_GRAPH = 0.5  # share of rows that must have kept all neighbours for a graph to be gone on with
 LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
 
 
@@ -102,7 +99,7 @@ def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, rec
     segments = list(state.segments)
     parts = [(rows, numbers, names)]
     size = len(rows)
-    while len(segments) > 1 and segments[-1].n_live <= max(SMALL, TWICE * size):
+    while len(segments) > 1 and segments[-1].n_live <= max(SMALL, JOINS * size):
         size += segments[-1].n_live
         parts.append(_live_part(segments.pop()))
     joined, numbers, names = _sorted(parts)
@@ -114,7 +111,8 @@ def _purged(state: State, recipe: Recipe) -> State:
     """State with its base made again, where enough has changed since it was made."""
     held = sum(segment.engine.n_rows for segment in state.segments)
     newer = sum(segment.n_live for segment in state.segments[1:])
-    if newer > max(GROWN * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
+    grown = GROWN if state.answers.approximate or state.plan.method != "exact" else GROWN_EXACT
+    if newer > max(grown * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
         return rebuild(state, recipe)
     return state
 
@@ -147,7 +145,7 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
     rows, numbers, names = _sorted([_live_part(segment) for segment in segments])
-    known = _known(state, rows, numbers, recipe)
+    known = _known(state, numbers, recipe)
     rows = rows if space is None else widen_rows(rows, space.n_features)
     n = len(rows)
     engine, proxies = make_engine(space or state.space, rows, recipe)
@@ -160,13 +158,13 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
     return State((base,), plan, graph, None, state.next_number, state.kind)
 
 
-def _known(state: State, rows: Rows, numbers: Numbers, recipe: Recipe) -> Known | None:
+def _known(state: State, numbers: Numbers, recipe: Recipe) -> Known | None:
     """What is left of the base's graph, of these rows; None where there was none, or most rows have to be joined anew.
 
     A row that has lost a neighbour would have to look for another among rows that its former neighbours never listed:
     it is joined anew, as a row that was added.
     """
-    graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(rows)
+    graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(numbers)
     if graph is None or graph.indices.shape[1] != k or not state.n_rows:
         return None
     now = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand
@@ -179,28 +177,4 @@ def _known(state: State, rows: Rows, numbers: Numbers, recipe: Recipe) -> Known 
     if joined.mean() < WORTH_GRAPH:
         return None
 
-    others = np.flatnonzero(~joined)
-    queries = rows.take(others)
-
-    def complete() -> npt.NDArray[np.int32]:
-        found = replace(state, kind="number").nearest(
-            queries, k + 1, count_jobs(recipe.n_jobs()), *_how(state, len(others)), depth=-99
-        )
-        far = np.where(found.indices < 0, -1, np.searchsorted(numbers, found.indices))
-        far[far == others[:, None]] = -1
-        completed = np.full((n, k + 1), -1, np.int32)
-        completed[:, :k] = edges
-        completed[others] = far
-        return completed
-
-    return Known(edges, joined, complete)
-
-
-def _how(state: State, n_queries: int) -> tuple[float | None, float | None]:
-    """Recall and epsilon by which new rows are searched: nothing is calibrated for them."""
-    answers = state.answers
-    if answers.plan.method != "graph" or (
-        not answers.nbytes and n_queries * answers.exact_cost < PREPARE * state.base.engine.n_rows
-    ):
-        return 1.0, None
-    return None, EPSILON
+    return Known(edges, joined)
