@@ -1,4 +1,4 @@
-"""The index: fit once, ask often."""
+"""The index: fit once, ask often, change what is in it, keep it on disk."""
 
 import dataclasses
 import math
@@ -9,21 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn import updates
 from sparsenn.answers import Answers, Calibration, check_recall
-from sparsenn.exact import ExactEngine, check_k, check_radius, fit_space
-from sparsenn.filters import make_filter
+from sparsenn.building import Recipe, plan_graph, read_rows
+from sparsenn.exact import ExactEngine, check_k, check_radius
+from sparsenn.filters import Filter, make_filter
+from sparsenn.living import Living
 from sparsenn.metrics import resolve
-from sparsenn.neighborgraph import build_graph, silent
-from sparsenn.parallel import count_jobs
-from sparsenn.planning import Plan, Settings, make_plan
-from sparsenn.proxies import ProxyEngine, has_proxy
+from sparsenn.names import make_names
+from sparsenn.neighborgraph import silent
+from sparsenn.parallel import ForkLock, count_jobs
+from sparsenn.planning import Plan, Settings
 from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
+from sparsenn.state import State
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 METHODS = ("auto", "exact", "graph", "heads")
-PROXY_SAMPLE = 100  # rows by which proxies are calibrated
 SEEDS = ("auto", "heads", "forest", "random")
 WAYS = {
     "postings": "a term at a time over inverted lists",
@@ -33,7 +36,7 @@ WAYS = {
 }
 
 
-class Index:
+class Index(Living):
     """Nearest neighbours of sparse or dense rows.
 
     Parameters
@@ -79,7 +82,9 @@ class Index:
     Attributes
     ----------
     n_rows, n_features : int
-        Shape of the fitted rows.
+        Shape of the rows that are there.
+    ids : ndarray
+        Ids of the rows, in the order in which they were added: 0, 1, 2, … or those given to `fit` and `add`.
     neighbor_graph : Neighbors
         The `n_neighbors` nearest rows of each row, itself left out. The exact method makes it when
         first asked for, the graph method when fitted.
@@ -143,17 +148,18 @@ class Index:
         self.method = method
         self.random_state = random_state
         self.n_jobs = n_jobs
-        self._engine: ExactEngine | None = None
-        self._graph: Neighbors | None = None
-        self._plan: Plan | None = None
-        self._answers: Answers | None = None
+        self._state, self._stored, self._lock = None, None, ForkLock()
 
-    def fit(self, X: Any) -> "Index":  # noqa: N803
+    def fit(self, X: Any, *, ids: Any = None) -> "Index":  # noqa: N803
         """Take the rows to search. They are copied; the input is not changed.
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shape (n_rows, n_columns)
+        X : array-like or sparse matrix, shape (n_rows, n_columns), or iterator of such
+            An iterator gives blocks of rows, one after another, all sparse or all dense: a collection that does not
+            fit into memory beside its index. Memory-mapped arrays are read piece by piece too.
+        ids : array of int or list of str, shape (n_rows,), optional
+            Ids of the rows, at least 0 or texts; without them rows are 0, 1, 2, … See `ids_of` for texts in results.
 
         Returns
         -------
@@ -163,70 +169,64 @@ class Index:
         Raises
         ------
         ValueError
-            Bad data, or data the metric does not take. The index stays as it was.
+            Bad data, data the metric does not take, an id that stands twice. The index stays as it was.
         """
-        space, rows = fit_space(X, self.metric, self.metric_params, n_jobs=self.n_jobs)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: an index needs at least one")
-        given = _read_graph(self.init_graph, len(rows))
-        proxies = None
-        if has_proxy(space) and self.method != "exact":
-            sample = rows.take(np.random.default_rng(int(self._seed())).permutation(len(rows))[:PROXY_SAMPLE])
-            proxies = (ProxyEngine(space, rows, self.n_jobs), sample)
-        engine = proxies[0].exact if proxies else ExactEngine(space, rows, self.n_jobs)
-        plan, graph = self._planned(engine, given)
-        seed = self._seed()
-        self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
-        alpha, jobs = float(self.alpha), lambda: self.n_jobs
-        self._answers = Answers(engine, plan, self.method, self._current_graph, alpha, seed, jobs, proxies)
+        with self._lock:
+            recipe = self._recipe()
+            space, rows = read_rows(X, recipe)
+            if len(rows) == 0:
+                raise ValueError("X has no rows: an index needs at least one")
+            given = _read_graph(self.init_graph, len(rows))
+            names = None if ids is None else make_names(ids, len(rows))
+            state = updates.first_state(space, rows, names, given, recipe)
+            self._state, self._stored = state, None
         return self
 
-    def _current_graph(self) -> Neighbors:
-        return self.neighbor_graph
+    def _recipe(self) -> Recipe:
+        """What the constructor was given, as the parts that make the index take it."""
+        options = (self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta))
+        return Recipe(
+            self.metric,
+            self.metric_params,
+            check_k(self.n_neighbors, "n_neighbors"),
+            self.method,
+            Settings(*options),
+            float(self.alpha),
+            self._seed(),
+            lambda: self.n_jobs,
+            _Bars() if self.verbose else silent,
+        )
 
     def _seed(self) -> np.uint64:
         """What is drawn at random comes from this."""
         return np.uint64(np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0])
 
-    def _planned(
-        self, engine: ExactEngine, given: npt.NDArray[np.int32] | None, now: bool = False
-    ) -> tuple[Plan, Neighbors | None]:
-        """Make a plan for `n_neighbors`, and the graph if it wants one."""
-        k = check_k(self.n_neighbors, "n_neighbors")
-        settings = Settings(
-            self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
-        )
-        plan = make_plan(engine, k, self.method, settings, given is not None)
-        if plan.method == "exact" or (plan.method == "heads" and not now):
-            return plan, None
-        graph = build_graph(
-            engine,
-            k,
-            plan,
-            seed=self._seed(),
-            given=given,
-            n_jobs=self.n_jobs,
-            stages=_Bars() if self.verbose else silent,
-        )
-        if graph is None:
-            reason = "descent found too few of the nearest, and exact search is cheaper than more of it"
-            plan = dataclasses.replace(plan, method="exact", seeds="none", reason=reason)
-        return plan, graph
+    @property
+    def _engine(self) -> ExactEngine:
+        return self._now().base.engine
 
-    def _fitted(self) -> ExactEngine:
-        if self._engine is None:
-            raise ValueError("this index has no rows yet: call fit(X) first")
-        return self._engine
+    @property
+    def _answers(self) -> Answers:
+        return self._now().answers
+
+    @property
+    def _graph(self) -> Neighbors | None:
+        return self._now().graph
 
     @property
     def n_rows(self) -> int:
-        """Number of fitted rows."""
-        return self._fitted().n_rows
+        """Number of rows that are there."""
+        return self._now().n_rows
 
     @property
     def n_features(self) -> int:
         """Number of columns."""
-        return self._fitted().space.n_features
+        return self._now().space.n_features
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """Ids of the rows, in the order of masks, labels and `neighbor_graph`: integers, or texts (dtype object)."""
+        return self._now().ids
 
     def __len__(self) -> int:
         return self.n_rows
@@ -256,10 +256,10 @@ class Index:
         epsilon : float, optional
             In place of `recall`: walk along the graph, expanding rows that are up to this share farther than
             the k-th nearest so far. Where there is no graph (see `plan_`) the answer is exact.
-        allowed : array of bool, shape (n_rows,), or array of int, optional
-            The rows that may be found: a mask, or their ids.
+        allowed : array of bool, shape (n_rows,), or array of ids, optional
+            The rows that may be found: a mask in the order of `ids`, or their ids.
         groups : (row_labels, query_labels), optional
-            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Labels of the rows, in the order of `ids`, and of the queries: a query finds rows of its own label only.
             Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
@@ -267,8 +267,9 @@ class Index:
         Returns
         -------
         Neighbors
-            ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k), by (distance, id);
-            -1 and infinity where fewer than k rows may be found.
+            ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k); -1 and infinity where fewer than k
+            rows may be found. By distance, rows at the same distance in the order in which they were added. Ids that
+            are texts stand in it as numbers: `ids_of` translates.
 
         Raises
         ------
@@ -285,18 +286,16 @@ class Index:
         >>> index.query([[0.0], [0.0]], k=2, groups=(colours, ["red", "green"])).indices.tolist()
         [[0, 2], [-1, -1]]
         """
-        engine = self._fitted()
+        state = self._now()
         k, jobs = check_k(k), self._jobs(n_jobs)
         recall, epsilon = check_recall(recall, epsilon)
-        if allowed is None and groups is None:
-            store = engine.quick_queries(Q)
+        if allowed is None and groups is None and state.plain:
+            store = state.base.engine.quick_queries(Q)
             if store is not None:
-                return self._answering().nearest(
-                    lambda: engine.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store
-                )
-        queries = engine.space.read(Q, "Q")
-        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
-        return self._answering().nearest(queries, k, jobs, recall, epsilon, filter)
+                return state.nearest(lambda: state.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store)
+        queries = state.space.read(Q, "Q")
+        filter = _filter(state, allowed, groups, len(queries))
+        return state.nearest(queries, k, jobs, recall, epsilon, filter)
 
     def query_radius(
         self,
@@ -316,10 +315,10 @@ class Index:
         radius : float
         recall : float, optional
             As in `query`: share of the rows within the radius that the answers should have.
-        allowed : array of bool, shape (n_rows,), or array of int, optional
-            The rows that may be found: a mask, or their ids.
+        allowed : array of bool, shape (n_rows,), or array of ids, optional
+            The rows that may be found: a mask in the order of `ids`, or their ids.
         groups : (row_labels, query_labels), optional
-            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Labels of the rows, in the order of `ids`, and of the queries: a query finds rows of its own label only.
             Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
@@ -335,12 +334,12 @@ class Index:
             Bad queries, a wrong number of columns, a radius that is not a number, an id that is no row, a
             wrong number of labels.
         """
-        engine = self._fitted()
+        state = self._now()
         radius, jobs = check_radius(radius), self._jobs(n_jobs)
         recall, _ = check_recall(recall, None)
-        queries = engine.space.read(Q, "Q")
-        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
-        return self._answering().within(queries, radius, jobs, recall, filter)
+        queries = state.space.read(Q, "Q")
+        filter = _filter(state, allowed, groups, len(queries))
+        return state.within(queries, radius, jobs, recall, filter)
 
     def calibrate(self, Q: Any = None, k: int = 10) -> "Index":  # noqa: N803
         """Try which setting gives which recall, on queries of your own kind.
@@ -365,8 +364,8 @@ class Index:
         ValueError
             Bad queries, a wrong number of columns, k under 1.
         """
-        engine, k = self._fitted(), check_k(k)
-        answers = self._answering()
+        state, k = self._now(), check_k(k)
+        answers, engine = state.answers, state.base.engine
         queries = None if Q is None else engine.space.read(Q, "Q")
         if queries is not None and len(queries) == 0:
             raise ValueError("Q has no rows: calibration needs queries, a hundred or more")
@@ -377,34 +376,45 @@ class Index:
     @property
     def calibration_(self) -> Calibration:
         """What a sample of queries told: the cheapest settings along recall, last used or made for 10 neighbours."""
-        self._fitted()
-        answers = self._answering()
+        answers = self._now().answers
         return answers.last or answers.calibration(10)
-
-    def _answering(self) -> Answers:
-        self._fitted()
-        assert self._answers is not None
-        return self._answers
 
     @property
     def neighbor_graph(self) -> Neighbors:
-        """The `n_neighbors` nearest rows of each row, itself left out."""
-        engine, graph = self._fitted(), self._graph
+        """The `n_neighbors` nearest rows of each row, itself left out; row i is that of ``ids[i]``.
+
+        After rows have been added or removed, the index is made whole again first.
+        """
+        return self._whole().shown
+
+    def _whole(self) -> State:
+        """The state with all rows in its base, and their graph; a change of neither rows nor ids."""
         k = check_k(self.n_neighbors, "n_neighbors")
-        if (graph is not None and graph.indices.shape[1] != k) or (graph is None and self.plan_.method == "heads"):
-            self._plan, graph = self._planned(engine, self._given, now=True)  # another number of neighbours since
-        if graph is None:
-            tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
-            graph = engine.nearest(None, k, self.n_jobs, tick)
-        self._graph = graph
-        return graph
+        state = self._now()
+        if state.settled and state.graph is not None and state.graph.indices.shape[1] == k:
+            return state
+        with self._lock:
+            state, recipe = self._now(), self._recipe()
+            if not state.settled:
+                state = updates.rebuild(state, recipe)
+            engine, plan, graph = state.base.engine, state.plan, state.graph
+            if not state.n_rows:
+                return dataclasses.replace(
+                    state, graph=Neighbors(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+                )
+            if (graph is not None and graph.indices.shape[1] != k) or (graph is None and plan.method == "heads"):
+                plan, graph = plan_graph(engine, recipe, state.given, now=True)  # another number of neighbours since
+            if graph is None:
+                tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
+                graph = engine.nearest(None, k, self.n_jobs, tick)
+            state = dataclasses.replace(state, plan=plan, graph=graph)
+            self._state = state
+            return state
 
     @property
     def plan_(self) -> Plan:
         """The method chosen for the fitted rows, why, and the predicted times."""
-        self._fitted()
-        assert self._plan is not None
-        return self._plan
+        return self._now().plan
 
     def estimate_recall(self, sample: int = 200) -> RecallEstimate:
         """Compare the graph with exact search on a sample of its rows.
@@ -424,7 +434,11 @@ class Index:
         ValueError
             If `sample` is no integer of at least 1.
         """
-        engine, graph = self._fitted(), self.neighbor_graph
+        state = self._whole()
+        engine, graph = state.base.engine, state.graph
+        assert graph is not None
+        if not state.n_rows:
+            raise ValueError("the index has no rows left: there is no recall to estimate")
         size = min(check_k(sample, "sample"), engine.n_rows)
         ids = np.sort(np.random.default_rng(self._entropy()).choice(engine.n_rows, size, replace=False))
         k = graph.indices.shape[1]
@@ -457,7 +471,8 @@ class Index:
         Returns
         -------
         scipy.sparse.csr_matrix of float32, shape (n_rows, n_rows)
-            Each row's neighbours nearest first. Places with no neighbour are left out.
+            Each row's neighbours nearest first; row and column i are the row ``ids[i]``. Places with no neighbour are
+            left out.
 
         Raises
         ------
@@ -468,10 +483,12 @@ class Index:
 
         if mode not in ("distance", "connectivity"):
             raise ValueError(f"mode must be 'distance' or 'connectivity', got {mode!r}")
-        indices, values = self.neighbor_graph
+        state = self._whole()
+        assert state.graph is not None
+        indices, values = state.graph
         if mode == "connectivity":
             values = np.ones_like(values)
-        n = self.n_rows
+        n = state.n_rows
         if include_self:
             own: npt.NDArray[Any] = np.full((n, 1), 1.0 if mode == "connectivity" else 0.0, np.float32)
             indices, values = np.hstack([np.arange(n)[:, None], indices]), np.hstack([own, values])
@@ -488,16 +505,18 @@ class Index:
 
     def __repr__(self) -> str:
         name = repr(resolve(self.metric, self.metric_params))
-        if self._engine is None:
+        if self._state is None and self._stored is None:
             return f"Index(metric={name}, method={self.method!r}, not fitted)"
-        engine, plan = self._engine, self.plan_
+        state = self._now()
+        engine, plan = state.base.engine, state.plan
         way = "patterns" if engine.patterns is not None else engine.way
         how = {"exact": WAYS[way], "heads": "heads of inverted lists, measured"}.get(
             plan.method, f"{plan.seeds}, then NN-descent"
         )
-        how += f"; queries {self._answering().way}"
-        rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
-        return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
+        how += f"; queries {state.answers.way}"
+        rows = f"{state.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
+        size = sum(segment.engine.nbytes for segment in state.segments)
+        return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {size / 1e6:.1f} MB)"
 
 
 class _Bars:
@@ -515,6 +534,15 @@ class _Bars:
                     bar.close()
 
         return tick
+
+
+def _filter(state: State, allowed: Any, groups: Any, n_queries: int) -> Filter | None:
+    """Read which rows a query may find, of those that are there."""
+    if allowed is not None and not state.plain and np.asarray(allowed).dtype != np.bool_:
+        mask = np.zeros(state.n_rows, np.bool_)
+        mask[state.rank(allowed, "allowed")] = True
+        allowed = mask
+    return make_filter(allowed, groups, state.n_rows, n_queries)
 
 
 def _read_graph(given: Any, n: int) -> npt.NDArray[np.int32] | None:

@@ -40,6 +40,8 @@ from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
+FEWER_TREES = 3  # for rows that come to others, whose neighbours lead on
+BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -60,8 +62,12 @@ def build_graph(
     given: npt.NDArray[np.int32] | None,
     n_jobs: int | None,
     stages: Stages = silent,
+    joined: npt.NDArray[np.bool_] | None = None,
 ) -> Neighbors | None:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
+
+    With `joined`, some rows have all the neighbours in `given` that earlier descent found among them: descent begins at
+    the edges of the others, which the plan's seeds find.
 
     None where the plan may give up, and exact search is cheaper than what would still have to be done.
     """
@@ -70,7 +76,7 @@ def build_graph(
         raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
     asked, k = k, min(k, max(n - 1, 1))
     work = _Work(engine, k, plan, seed, n_jobs, stages)
-    work.begin(given)
+    work.begin(given, joined)
     if not work.improve():
         return None
     found = work.result()
@@ -134,9 +140,12 @@ class _Work:
         total = self.engine.n_rows if total is None else total
         return map_blocks(function, total, self.n_jobs, smallest, self.stages(stage, total))
 
-    def begin(self, given: npt.NDArray[np.int32] | None) -> None:
+    def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""
         plan, graph = self.plan, self.graph
+        if joined is not None and given is not None:
+            self._go_on(given, joined)
+            return
         if plan.seeds == "heads":
             self._look_up()
             return
@@ -154,13 +163,43 @@ class _Work:
         place[order] = np.arange(len(order))
         return place
 
-    def _look_up(self) -> None:
-        """Measure the best of each row's candidates by the heads of inverted lists."""
+    def _go_on(self, given: npt.NDArray[np.int32], joined: npt.NDArray[np.bool_]) -> None:
+        """Begin with edges between rows that were joined before; seeds find those of the others, offered backwards too.
+
+        From then on the rows that were joined stand first.
+        """
+        n, first = self.engine.n_rows, int(joined.sum())
+        if self.plan.seeds == "heads":
+            place = self._look_up(joined)
+            assert place is not None
+        else:
+            forest = self.plan.seeds == "forest"
+            place = self._grow(joined) if forest else self._reorder(_last(np.arange(n), ~joined))
+            rows, seed, graph = self.rows, self.seed, self.graph
+            self.over("random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph), n - first)
+        named = np.append(place, -1)  # -1 stays
+        given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
+        found = edges_of(self.graph._replace(keys=self.graph.keys[first:]))
+        candidates = np.hstack([given[:first], _backwards(np.arange(first, n), found, joined)[:first]])
+        self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
+        ids = edges_of(self.graph)
+        self.graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
+
+    def _look_up(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64] | None:
+        """Measure the best of each row's candidates by the heads of inverted lists; returns its place if it moves.
+
+        Rows that are `joined` come first, and are left as they are.
+        """
         plan, postings = self.plan, self.engine.postings
         heads = cut_heads(postings, self.form.x, self.form.metric, plan.head)
-        place = None
+        place, order, first = None, None, 0
         if count_windows(self.engine.n_rows) > 1:
-            place = self._reorder(order_by_heaviest(self.form.x, postings, plan.head))
+            order = order_by_heaviest(self.form.x, postings, plan.head)
+        if joined is not None:
+            order = _last(np.arange(self.engine.n_rows) if order is None else order, ~joined)
+            first = int(joined.sum())
+        if order is not None:
+            place = self._reorder(order)
         windows = split_windows(heads, self.form.x, place)
         del heads
         measured = seed_by_heads(
@@ -170,31 +209,42 @@ class _Work:
             share=plan.share,
             width=plan.head_width,
             over_rows=self.over,
+            begin=first,
         )
-        log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
+        log.info("heads: %.0f pairs a row measured", measured / max(self.engine.n_rows - first, 1))
+        return place
 
-    def _grow(self) -> None:
+    def _grow(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Measure the rows of each leaf of a forest; rows are from then on in the order of the first tree's leaves.
 
-        So rows that are measured together lie together in memory.
+        So rows that are measured together lie together in memory. Returns their places. Rows that are `joined` come
+        first, and are left as they are.
         """
         plan = self.plan
         trees = grow_forest(
             *self.rows,
-            n_trees=plan.n_trees,
+            n_trees=plan.n_trees if joined is None else min(plan.n_trees, FEWER_TREES),
             leaf_size=plan.leaf_size,
             max_depth=DEEPEST,
             seed=self.seed,
             over_trees=lambda function, total: self.over("trees", function, total, 1),
         )
-        place = self._reorder(trees[0].rows.astype(np.int64)).astype(np.uint32)
+        order, first = trees[0].rows.astype(np.int64), 0
+        if joined is not None:
+            order, first = _last(order, ~joined), int(joined.sum())
+        place = self._reorder(order)
         rows = np.stack([place[tree.rows] for tree in trees]).astype(np.int32)
         bounds, places = np.empty_like(rows), np.empty_like(rows)
         for t, tree in enumerate(trees):
             begins = np.concatenate([[0], tree.ends[:-1]])
             bounds[t] = np.repeat(begins, tree.ends - begins)
             places[t, rows[t]] = np.arange(len(rows[t]))
-        self.over("leaves", lambda a, b: measure_leaves(*self.rows, rows, bounds, places, a, b, self.graph))
+
+        def measure(a: int, b: int) -> None:
+            measure_leaves(*self.rows, rows, bounds, places, a + first, b + first, self.graph)
+
+        self.over("leaves", measure, len(order) - first)
+        return place
 
     def improve(self) -> bool:
         """Descend; with more candidates, where recall on some rows is not what the plan aims at.
@@ -242,6 +292,27 @@ class _Work:
         # copies in another order, and distances, are freed before room is made for the result
         ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), whole_rows(metric, y)
         return self._measured(ids, self.order, self.order, self.k)
+
+
+def _last(order: npt.NDArray[np.int64], which: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """An order of rows with some of them moved behind the others."""
+    return np.concatenate([order[~which[order]], order[which[order]]])
+
+
+def _backwards(
+    starts: npt.NDArray[np.int64], found: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]
+) -> npt.NDArray[np.int32]:
+    """For each of the wanted rows, the rows of `starts` that found it, as one of their nearest first, up to `BACK`."""
+    back = np.full((len(wanted), BACK), -1, np.int32)
+    row, column = np.nonzero((found >= 0) & wanted[found])
+    ends = found[row, column]
+    order = np.lexsort((column, ends))
+    ends, row = ends[order], row[order]
+    begins = np.flatnonzero(np.diff(ends, prepend=-1))
+    rank = np.arange(len(ends)) - np.repeat(begins, np.diff(begins, append=len(ends)))
+    taken = rank < BACK
+    back[ends[taken], rank[taken]] = starts[row[taken]]
+    return back
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:
