@@ -1,5 +1,6 @@
 """Blocks of rows on a pool of threads. The compiled loops release the GIL."""
 
+import functools
 import os
 import threading
 import weakref
@@ -44,6 +45,15 @@ if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_open_all)
 
 
+@functools.cache
+def _processors() -> int:
+    """Processors that this process may use, asked for once: it takes microseconds."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on macOS and Windows
+        return os.cpu_count() or 1
+
+
 def count_jobs(n_jobs: int | None) -> int:
     """Number of threads: None and -1 mean all processors this process may use, -2 all but one.
 
@@ -58,10 +68,7 @@ def count_jobs(n_jobs: int | None) -> int:
         raise ValueError("n_jobs must not be 0: give the number of threads, or None for all processors")
     if n_jobs is not None and n_jobs > 0:
         return int(n_jobs)
-    try:
-        processors = len(os.sched_getaffinity(0))
-    except AttributeError:  # not on macOS and Windows
-        processors = os.cpu_count() or 1
+    processors = _processors()
     if n_jobs is None:
         return processors
     return max(processors + 1 + int(n_jobs), 1)
