@@ -22,6 +22,8 @@ from sparsenn.compact import (
     whole_rows,
 )
 from sparsenn.descent import (
+    EMPTY,
+    Graph,
     descend,
     edges_of,
     empty_graph,
@@ -169,6 +171,11 @@ class _Work:
         From then on the rows that were joined stand first.
         """
         n, first = self.engine.n_rows, int(joined.sum())
+        narrow, width = self.graph, self.graph.keys.shape[1]
+        # what the others find, and more of it than they keep: a row may be near to one that has many nearer
+        keys = np.empty((n, max(self.plan.head_width, width)), np.int64)
+        keys[first:] = EMPTY
+        self.graph = narrow._replace(keys=keys)
         if self.plan.seeds == "heads":
             place = self._look_up(joined)
             assert place is not None
@@ -179,8 +186,9 @@ class _Work:
             self.over("random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph), n - first)
         named = np.append(place, -1)  # -1 stays
         given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
-        found = edges_of(self.graph._replace(keys=self.graph.keys[first:]))
-        candidates = np.hstack([given[:first], _backwards(np.arange(first, n), found, joined)[:first]])
+        candidates = np.hstack([given[:first], _backwards(keys[first:], first)])
+        self.graph = narrow
+        narrow.keys[first:] = keys[first:, :width]
         self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
         ids = edges_of(self.graph)
         self.graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
@@ -299,19 +307,18 @@ def _last(order: npt.NDArray[np.int64], which: npt.NDArray[np.bool_]) -> npt.NDA
     return np.concatenate([order[~which[order]], order[which[order]]])
 
 
-def _backwards(
-    starts: npt.NDArray[np.int64], found: npt.NDArray[np.int32], wanted: npt.NDArray[np.bool_]
-) -> npt.NDArray[np.int32]:
-    """For each of the wanted rows, the rows of `starts` that found it, as one of their nearest first, up to `BACK`."""
-    back = np.full((len(wanted), BACK), -1, np.int32)
-    row, column = np.nonzero((found >= 0) & wanted[found])
+def _backwards(keys: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int32]:
+    """For each row before the `first`, up to `BACK` rows from there on that found it: the nearest."""
+    found = edges_of(Graph(keys, 1.0))
+    row, column = np.nonzero((found >= 0) & (found < first))
     ends = found[row, column]
-    order = np.lexsort((column, ends))
+    order = np.lexsort((keys[row, column], ends))
     ends, row = ends[order], row[order]
     begins = np.flatnonzero(np.diff(ends, prepend=-1))
     rank = np.arange(len(ends)) - np.repeat(begins, np.diff(begins, append=len(ends)))
     taken = rank < BACK
-    back[ends[taken], rank[taken]] = starts[row[taken]]
+    back = np.full((first, BACK), -1, np.int32)
+    back[ends[taken], rank[taken]] = first + row[taken]
     return back
 
 
