@@ -76,6 +76,10 @@ class Index(Living):
         factor; more edges stay with more of it.
     init_graph : array of int, shape (n_rows, any), or Neighbors, optional
         Neighbours to start from in place of seeds; -1 for none. "auto" then means "graph".
+    expected_queries : int, optional
+        How many queries will be asked in all. "auto" then makes a graph only if it pays: if making it and walking
+        along it is predicted to take less than answering the queries without. Without this, "auto" goes by what takes
+        less for `neighbor_graph`.
     verbose : bool, default False
         Show a progress bar for each stage. Stages are also logged (logger "sparsenn", level INFO).
 
@@ -117,6 +121,7 @@ class Index(Living):
         delta: float = 0.002,
         alpha: float = 1.2,
         init_graph: Any = None,
+        expected_queries: int | None = None,
         verbose: bool = False,
     ):
         if method not in METHODS:
@@ -128,8 +133,9 @@ class Index(Living):
         for name, value in (("n_trees", n_trees), ("leaf_size", leaf_size), ("max_candidates", max_candidates)):
             if value is not None:
                 check_k(value, name)
-        if n_iters is not None and n_iters != 0:
-            check_k(n_iters, "n_iters")
+        for name, value in (("n_iters", n_iters), ("expected_queries", expected_queries)):
+            if value is not None and value != 0:
+                check_k(value, name)
         if not isinstance(delta, int | float | np.number) or not 0 <= delta < 1:
             raise ValueError(f"delta must be at least 0 and below 1, got {delta!r}")
         if isinstance(alpha, bool) or not isinstance(alpha, int | float | np.number) or not 1 <= alpha < np.inf:
@@ -141,6 +147,7 @@ class Index(Living):
         self.n_trees, self.leaf_size = n_trees, leaf_size
         self.max_candidates, self.n_iters, self.delta = max_candidates, n_iters, delta
         self.init_graph = init_graph
+        self.expected_queries = expected_queries
         self.verbose = verbose
         self.metric = metric
         self.metric_params = metric_params
@@ -185,12 +192,13 @@ class Index(Living):
     def _recipe(self) -> Recipe:
         """What the constructor was given, as the parts that make the index take it."""
         options = (self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta))
+        many = None if self.expected_queries is None else int(self.expected_queries)
         return Recipe(
             self.metric,
             self.metric_params,
             check_k(self.n_neighbors, "n_neighbors"),
             self.method,
-            Settings(*options),
+            Settings(*options, many),
             float(self.alpha),
             self._seed(),
             lambda: self.n_jobs,

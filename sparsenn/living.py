@@ -17,7 +17,7 @@ from sparsenn.state import State
 
 KEPT = (  # options of the constructor that are saved
     *("n_neighbors", "method", "random_state", "n_jobs", "seeds", "n_trees", "leaf_size", "max_candidates", "n_iters"),
-    *("delta", "alpha", "verbose"),
+    *("delta", "alpha", "expected_queries", "verbose"),
 )
 
 

@@ -31,6 +31,7 @@ AIM, WIDER = 0.95, (1.5, 2.25, 3.0)  # where neighbours of neighbours tell littl
 # Pairs a row that descent measures in all, from a forest and after heads, as shares of the most there could be.
 # Sparse rows have neighbours that tell less of each other, and more candidates are looked at in the end.
 PAIRS_FROM_FOREST, PAIRS_FROM_FOREST_SPARSE, PAIRS_AFTER_HEADS = 0.9, 2.5, 0.25
+WALK_PAIRS = 400  # that a query measures along a graph, for a recall of .95
 SOON = 1.0  # seconds of exact search for which no graph is made
 WORTH = 0.75  # a graph must be this much faster than exact search to be taken for it
 
@@ -45,6 +46,7 @@ class Settings:
     max_candidates: int | None = None
     n_iters: int | None = None
     delta: float = 0.002
+    expected_queries: int | None = None
 
 
 @dataclass(frozen=True)
@@ -142,6 +144,16 @@ def forest_cost(engine: ExactEngine, n_trees: int, leaf_size: int, max_candidate
     return engine.n_rows * pairs * pair_cost(engine)
 
 
+def query_costs(engine: ExactEngine, k: int, heads: int, share: float, width: int) -> tuple[float, float]:
+    """Nanoseconds of a query: without a graph, and along one."""
+    n = max(engine.n_rows, 1)
+    without = exact_cost(engine) / n
+    if engine.has_heads and not engine.space.bound.metric.presence:
+        without = min(without, heads_cost(engine, heads, width, 0, 0, share) / n)
+    walk = WALK_PAIRS * pair_cost(engine) + 2 * k * whole_pair_cost(engine) + PER_QUERY
+    return without, min(without, walk)
+
+
 def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, given: bool) -> Plan:
     """Choose by predicted cost, as far as the user left a choice.
 
@@ -177,11 +189,16 @@ def make_plan(engine: ExactEngine, k: int, method: str, settings: Settings, give
     gives_up = method == "auto" and not given
     if method == "auto" and given:
         method, reason = "graph", "init_graph was given"
+    elif method == "auto" and engine.space.bound.metric.presence and engine.way == "postings":
+        method, reason = "exact", "sets are searched exactly: their graphs were slower or less right"
+    elif method == "auto" and settings.expected_queries is not None:
+        many = settings.expected_queries
+        without, along = (many * cost * 1e-9 for cost in query_costs(engine, k, head, share, head_width))
+        method = "graph" if graph + along < WORTH * without else "exact"
+        pays = "pays" if method == "graph" else "does not pay"
+        reason = f"a graph {pays} for {many:,} queries: {graph + along:.2g} s with it, {without:.2g} s without"
     elif method == "auto":
-        sets = engine.space.bound.metric.presence and engine.way == "postings"
-        if sets:
-            method, reason = "exact", "sets are searched exactly: their graphs were slower or less right"
-        elif exact < SOON:
+        if exact < SOON:
             method, reason = "exact", "exact search takes less than a second"
         elif graph < WORTH * exact:
             method, reason = "graph", f"about {exact / graph:.1f} times as fast as exact search"

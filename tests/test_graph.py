@@ -477,6 +477,19 @@ def test_a_plan_says_what_it_chose_and_why():
     assert large.plan_.graph_seconds < large.plan_.exact_seconds
 
 
+def test_a_graph_is_made_where_it_pays_for_the_expected_queries():
+    rows = np.random.default_rng(0).normal(size=(8000, 40)).astype(np.float32)
+    plans = [sn.Index("manhattan", expected_queries=many).fit(rows).plan_ for many in (0, 10, 10**7)]
+    assert [plan.method for plan in plans] == ["exact", "exact", "graph"]
+    assert "does not pay for 10 queries" in plans[1].reason
+    assert "pays for 10,000,000 queries" in plans[2].reason
+    sets = sn.Index("jaccard", expected_queries=10**7).fit(zipf_rows(500, 100, 5, 0) > 0)
+    assert sets.plan_.method == "exact"
+    for many in (-1, 2.5, True, "all"):
+        with pytest.raises(ValueError, match="expected_queries must be"):
+            sn.Index(expected_queries=many)
+
+
 def test_stages_are_logged_and_shown_only_when_asked_for(capsys, caplog):
     rows = clusters(400, 6)
     with caplog.at_level(logging.INFO, "sparsenn"):
