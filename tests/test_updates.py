@@ -130,12 +130,12 @@ def test_few_removed_rows_leave_most_of_a_graph(monkeypatch):
     index = sn.Index("cosine", method="graph", n_neighbors=10).fit(rows)
     built = []
     make = updates.plan_graph
-    monkeypatch.setattr(updates, "plan_graph", lambda *a, known: built.append(known) or make(*a, known=known))
+    monkeypatch.setattr(updates, "plan_graph", lambda *a, known=None: built.append(known) or make(*a, known=known))
     index.remove(range(10))
     index.add(rows[:20])
     graph = index.neighbor_graph
     (known,) = built
-    assert 0.9 < known.joined.mean() < 1
+    assert 0.7 < known.joined.mean() < 1
     assert (graph.indices[known.joined] >= 10).all()
     exact = sn.Index("cosine", method="exact", n_neighbors=10).fit(sp.vstack([rows[10:], rows[:20]]).tocsr())
     assert naive.recall(graph.distances, exact.neighbor_graph.distances) > 0.97
