@@ -33,7 +33,8 @@ FLOORS = [
         "search",
     ],
     ["planning", "calibration", "answers", "index"],
-    ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
+    {"adapters", "evaluation"},
+    ["docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [
     {"registry", "formulas"},
