@@ -130,9 +130,10 @@ class Splitter:
         low, high = self.ngram_range
         classes = character_classes(not ascii_only)
         kind = ANALYZERS[self.analyzer]
-        return count_texts(
+        starts, terms, counts, table = count_texts(
             buffer, bounds, classes, kind, self.min_chars, low, high, self.stops, table, mode, n_columns
         )
+        return starts, terms[: starts[-1]], counts[: starts[-1]], table
 
 
 @dataclass

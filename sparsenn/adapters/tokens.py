@@ -1,8 +1,8 @@
-"""Compiled counting of the terms of texts: words, characters, and runs of them.
+r"""Compiled counting of the terms of texts: words, characters, and runs of them.
 
 Texts come as one buffer of UTF-8, lowered already. A text becomes segments of units: words (all in one segment),
 characters (the same), or the characters of each word between two spaces. A term is a run of units, its bytes a span
-of one buffer: it is hashed, and found or added in an open table. So words are what ``(?u)\\b\\w\\w+\\b`` finds, and
+of one buffer: it is hashed, and found or added in an open table. So words are what ``(?u)\b\w\w+\b`` finds, and
 terms those of scikit-learn's analyzers of the same names.
 """
 
@@ -28,10 +28,9 @@ Units = namedtuple("Units", "buffer starts stops segments")
 
 @functools.cache
 def character_classes(beyond_ascii: bool = True) -> npt.NDArray[np.uint8]:
-    """Class of each code point, as `re` sees ``\\w`` and ``\\s``."""
+    r"""Class of each code point, as `re` sees ``\w`` and ``\s``."""
     every = [chr(i) for i in range(ASSIGNED if beyond_ascii else 128)]
-    classes = np.array([WORD * (c.isalnum() or c == "_") + SPACE * c.isspace() for c in every], np.uint8)
-    return classes
+    return np.array([WORD * (c.isalnum() or c == "_") + SPACE * c.isspace() for c in every], np.uint8)
 
 
 def empty_table() -> Table:
@@ -111,7 +110,9 @@ def find(table, text, a, n, h):
 @maker
 def with_slots(hashes, n_terms, n_slots):
     """Slots of terms that all differ."""
-    slots = np.full(n_slots, -1, np.int32)
+    slots = np.empty(n_slots, np.int32)
+    for slot in range(n_slots):  # no np.full, no slices: they take a second to compile
+        slots[slot] = -1
     for term in range(n_terms):
         slot = np.int64(hashes[term]) & (n_slots - 1)
         while slots[slot] >= 0:
@@ -124,7 +125,8 @@ def with_slots(hashes, n_terms, n_slots):
 def longer(array, n):
     """The same values with room for n."""
     more = np.empty(max(n, 2 * array.shape[0]), array.dtype)
-    more[: array.shape[0]] = array
+    for t in range(array.shape[0]):
+        more[t] = array[t]
     return more
 
 
@@ -157,7 +159,7 @@ def add(table, text, a, n, h):
 
 @kernel
 def split_words(text, a, b, classes, least, stops, copied, units):
-    """Words of text[a:b] as units: how many. `copied`: one after the other with a space between, else where they are."""
+    """Words of text[a:b] as units. `copied`: one after the other with a space between, else where they are."""
     n = np.int64(0)
     used = np.int64(0)
     at = a
@@ -183,7 +185,7 @@ def split_words(text, a, b, classes, least, stops, copied, units):
             units.buffer[used - 1] = 32
         units.starts[n], units.stops[n] = begin, begin + length
         n += 1
-    units.segments[0], units.segments[1] = 0, n
+    units.segments[0], units.segments[1] = np.int64(0), n
     return np.int64(1)
 
 
@@ -211,7 +213,7 @@ def split_chars(text, a, b, classes, units):
         units.stops[n] = used
         n += 1
         at += step
-    units.segments[0], units.segments[1] = 0, n
+    units.segments[0], units.segments[1] = np.int64(0), n
     return np.int64(1)
 
 
@@ -247,9 +249,42 @@ def split_chars_of_words(text, a, b, classes, units):
     return n_segments
 
 
+@kernel
+def split(text, a, b, classes, analyzer, least, stops, copied, units):
+    """Units of text[a:b]; returns the number of segments."""
+    if analyzer == WORDS:
+        return split_words(text, a, b, classes, least, stops, copied, units)
+    if analyzer == CHARS:
+        return split_chars(text, a, b, classes, units)
+    return split_chars_of_words(text, a, b, classes, units)
+
+
+@kernel
+def hashed_column(h, n_columns):
+    """The absolute value of the signed hash, modulo the columns; as scikit-learn."""
+    return (np.int64(h) if h < 0x80000000 else 0x100000000 - np.int64(h)) % n_columns
+
+
+@maker
+def nowhere(places, n):
+    """The places with room for n terms, the new ones −1."""
+    more = longer(places, n)
+    for t in range(places.shape[0], more.shape[0]):
+        more[t] = -1
+    return more
+
+
+@maker
+def room_for_units(analyzer, longest, copied, text):
+    """Memory for the units of a text of `longest` bytes."""
+    buffer = np.empty(3 * longest + 2, np.uint8) if copied else text
+    width = 3 * longest + 2 if analyzer == CHARS_OF_WORDS else longest + 2  # each word with two spaces
+    return Units(buffer, np.empty(width, np.int64), np.empty(width, np.int64), np.empty(longest + 2, np.int64))
+
+
 @entry
 def count_texts(text, bounds, classes, analyzer, least, low, high, stops, table, mode, n_columns):
-    """Terms of texts: where each text's terms begin, terms, counts, and the table of terms.
+    """Terms of texts: where each text's terms begin, terms and counts (with room to spare), and the table of terms.
 
     Runs of `low` to `high` units. Text i is ``text[bounds[i] : bounds[i + 1] − 1]``. With LEARN, each term of a text
     stands once, in the order of its first occurrence; else every occurrence that is known stands for itself.
@@ -259,29 +294,21 @@ def count_texts(text, bounds, classes, analyzer, least, low, high, stops, table,
     for i in range(n_texts):
         longest = max(longest, bounds[i + 1] - bounds[i])
     copied = analyzer != WORDS or high > 1
-    own = np.empty(3 * longest + 2 if copied else 0, np.uint8)
-    buffer = own if copied else text
-    width = 3 * longest + 2 if analyzer == CHARS_OF_WORDS else longest + 2
-    units = Units(buffer, np.empty(width, np.int64), np.empty(width, np.int64), np.empty(longest + 2, np.int64))
-    starts = np.zeros(n_texts + 1, np.int64)
+    units = room_for_units(analyzer, longest, copied, text)
+    starts = np.empty(n_texts + 1, np.int64)
     terms = np.empty(max(bounds[n_texts] // 4, 16), np.int32)
     counts = np.empty(terms.shape[0] if mode == LEARN else 0, np.int32)
-    places = np.full(table.hashes.shape[0] if mode == LEARN else 0, -1, np.int64)  # where a term was counted last
+    places = nowhere(np.empty(0, np.int64), table.hashes.shape[0] if mode == LEARN else 0)  # last counted there
     used = np.int64(0)
     for i in range(n_texts):
-        a, b = bounds[i], bounds[i + 1] - 1
-        if analyzer == WORDS:
-            n_segments = split_words(text, a, b, classes, least, stops, copied, units)
-        elif analyzer == CHARS:
-            n_segments = split_chars(text, a, b, classes, units)
-        else:
-            n_segments = split_chars_of_words(text, a, b, classes, units)
+        starts[i] = used
+        n_segments = split(text, bounds[i], bounds[i + 1] - 1, classes, analyzer, least, stops, copied, units)
         for s in range(n_segments):
             first, last = units.segments[s], units.segments[s + 1]
-            for n in range(low, high + 1):
-                whole = analyzer == CHARS_OF_WORDS and n >= last - first  # counted once, and no longer runs
-                if whole:
-                    n = last - first
+            # a padded word shorter than a run counts once, whole, and no longer runs of it
+            longest_run = min(high, max(low, last - first)) if analyzer == CHARS_OF_WORDS else high
+            for run in range(low, longest_run + 1):
+                n = min(run, last - first) if analyzer == CHARS_OF_WORDS else run
                 if used + last - first > terms.shape[0]:
                     terms = longer(terms, used + last - first)
                     counts = longer(counts, terms.shape[0]) if mode == LEARN else counts
@@ -289,33 +316,23 @@ def count_texts(text, bounds, classes, analyzer, least, low, high, stops, table,
                     begin = units.starts[t]
                     length = units.stops[t + n - 1] - begin
                     h = murmur(units.buffer, begin, length)
-                    if mode == HASHED:
-                        # as scikit-learn: the absolute value of the signed hash
-                        terms[used] = (np.int64(h) if h < 0x80000000 else 0x100000000 - np.int64(h)) % n_columns
-                        used += 1
+                    if mode != LEARN:
+                        known = find(table, units.buffer, begin, length, h) if mode == KNOWN else np.int64(0)
+                        terms[used] = known if mode == KNOWN else hashed_column(h, n_columns)
+                        used += known >= 0
                         continue
                     term = find(table, units.buffer, begin, length, h)
-                    if mode == KNOWN:
-                        terms[used] = term
-                        used += term >= 0
-                        continue
                     if term < 0:
                         table = with_room(table, length)
                         term = add(table, units.buffer, begin, length, h)
-                        if table.hashes.shape[0] > places.shape[0]:
-                            known = places.shape[0]
-                            places = longer(places, table.hashes.shape[0])
-                            places[known:] = -1
-                    place = places[term]
-                    if place >= starts[i]:
-                        counts[place] += 1
+                        places = nowhere(places, table.hashes.shape[0]) if term >= places.shape[0] else places
+                    if places[term] >= starts[i]:
+                        counts[places[term]] += 1
                     else:
                         terms[used], counts[used], places[term] = term, 1, used
                         used += 1
-                if whole:
-                    break
-        starts[i + 1] = used
-    return starts, terms[:used].copy(), counts[: used if mode == LEARN else 0].copy(), table
+    starts[n_texts] = used
+    return starts, terms, counts, table
 
 
 @entry

@@ -23,8 +23,8 @@ from sparsenn.adapters.weighting import WEIGHTINGS, Weighting, make_weighting
 from sparsenn.parallel import count_jobs
 
 NOT_FITTED = "this vectorizer knows no texts yet: call fit(texts) first"
-SETTINGS = ("analyzer", "ngram_range", "lowercase", "strip_accents", "stop_words", "min_chars", "min_df", "max_df")
-SETTINGS += ("max_features", "n_features")
+SETTINGS = ["analyzer", "ngram_range", "lowercase", "strip_accents", "stop_words", "min_chars", "min_df", "max_df"]
+SETTINGS += ["max_features", "n_features"]
 
 
 class TextVectorizer:
@@ -119,7 +119,9 @@ class TextVectorizer:
             raise ValueError(f"ngram_range must rise from at least 1, got {self.ngram_range!r}")
         self.ngram_range = (low, high)
         if self.analyzer != "word" and (self.stop_words is not None or self.min_chars != 2):
-            raise ValueError(f"stop_words and min_chars are about words: leave them out with analyzer={self.analyzer!r}")
+            raise ValueError(
+                f"stop_words and min_chars are about words: leave them out with analyzer={self.analyzer!r}"
+            )
         for name in ("min_chars", "max_features", "n_features"):
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
@@ -242,9 +244,9 @@ class TextVectorizer:
         folder.mkdir(parents=True, exist_ok=True)
         words = self.stop_words if self.stop_words in (None, "english") else sorted(set(self.stop_words))
         settings = {name: getattr(self, name) for name in SETTINGS} | {"stop_words": words}
-        fitted = {"name": weighting.name, "settings": weighting.settings()}
+        fitted: dict[str, Any] = {"name": weighting.name, "settings": weighting.settings()}
         fitted["mean_length"] = getattr(weighting, "mean_length", 0.0)
-        about = {"format": 1, "settings": settings, "weighting": fitted}
+        about: dict[str, Any] = {"format": 1, "settings": settings, "weighting": fitted}
         (folder / "vectorizer.json").write_text(json.dumps(about, indent=1), "utf-8")
         arrays = {"factors": weighting.factors, "shifts": getattr(weighting, "shifts", np.zeros(0))}
         if self.vocabulary_ is not None:

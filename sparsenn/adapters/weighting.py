@@ -239,9 +239,7 @@ class BM25(Weighting):
         # Shifts are a term's weight at count 0: without them bm25+ is atire's formula.
         delta, shifts = (self.delta, self.shifts) if late else (0.0, NOTHING)
         kind = SATURATED_LATE if late else SATURATED
-        self._apply(
-            counts, kind, n_jobs, k1=self.k1, b=self.b, delta=delta, pace=pace, lengths=lengths, shifts=shifts
-        )
+        self._apply(counts, kind, n_jobs, k1=self.k1, b=self.b, delta=delta, pace=pace, lengths=lengths, shifts=shifts)
         return counts
 
     def weigh_queries(self, counts: Any, n_jobs: int | None = None) -> Any:
