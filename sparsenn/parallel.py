@@ -1,6 +1,8 @@
 """Blocks of rows on a pool of threads. The compiled loops release the GIL."""
 
 import os
+import threading
+import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -8,6 +10,40 @@ from typing import TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
+
+
+class ForkLock:
+    """A lock that a thread may take again, and that a forked process finds open, whoever held it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _locks.add(self)
+
+    def acquire(self) -> None:
+        """Wait for the lock."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+_locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
+
+
+def _open_all() -> None:
+    for lock in _locks:
+        lock._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_open_all)
 
 
 def count_jobs(n_jobs: int | None) -> int:

@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(sparsenn.__file__).parent
 
 # Each name may import only names of lower floors; on floors marked with an order, only those before it.
 FLOORS = [
-    ["_jit", "_random", "results"],
+    ["_jit", "_random", "results", "storage", "names"],
     {"rows", "metrics", "filters"},
+    ["blocks"],
     ["traversal", "distance"],
     {"heap", "parallel"},
     [
@@ -32,9 +33,9 @@ FLOORS = [
         "graph",
         "search",
     ],
-    ["planning", "calibration", "answers", "index"],
-    {"adapters", "evaluation"},
-    ["docstrings", "terminal", "catalogue", "demo", "cli"],
+    ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "index"],
+    {"adapters", "evaluation", "explanation"},
+    ["hits", "text", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [
     {"registry", "formulas"},
