@@ -13,71 +13,122 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn.distance import Space, Store
+from sparsenn.distance import Space, Store, take
+from sparsenn.exact import ExactEngine
 from sparsenn.metrics.registry import Metric
+from sparsenn.rows import Rows
+from sparsenn.state import Segment, State
+
+Numbers = npt.NDArray[np.int64]
 
 
-def explains(record: Metric, container: str) -> bool:
-    """Whether a metric on such rows is a sum over shared terms."""
-    return container == "csr" and record.pair is None
+def locate(state: State, number: int) -> tuple[Segment, int]:
+    """Segment and place of a row, by its number."""
+    for segment in state.segments:
+        place = int(segment.find_numbers(np.array([number], np.int64))[0])
+        if place >= 0:
+            return segment, place
+    raise ValueError(f"there is no row with the number {number}")
 
 
-def _finished(space: Space, x: Any, y: Any, shared: float) -> float:
-    record = space.bound.metric
-    assert record.finish is not None
-    total = x[0] + y[0] - record.factor * shared if record.additive else shared
-    return float(record.finish(space.compiled.params, x, y, total))
+def row_of(state: State, number: int) -> Rows:
+    """A row of the index as a query, after the metric's transform."""
+    segment, place = locate(state, number)
+    engine = segment.engine
+    store = take(engine.own()[0], np.array([place]))
+    shape = (1, engine.space.n_features)
+    columns, data = store.indices, store.data
+    if engine.rank is not None:
+        columns = np.argsort(engine.rank).astype(np.int32)[columns]
+        order = np.argsort(columns)
+        columns, data = columns[order], data[order]
+    return Rows(store.indptr, columns, data, shape, engine.space.container, bool((data < 0).any()))
+
+
+class Reasons:
+    """Scores of rows found for one query, and what its terms add to them.
+
+    Parameters
+    ----------
+    state : State
+    rows : Rows or None
+        The queries; None where only scores are wanted and the metric has a worst distance.
+    i : int
+        Which of them.
+    """
+
+    def __init__(self, state: State, rows: Rows | None, i: int):
+        self.state, self.rows, self.i = state, rows, i
+        self.space: Space = state.space
+        self.record: Metric = self.space.bound.metric
+        self._stores: dict[int, Store] = {}
+
+    @property
+    def sums_terms(self) -> bool:
+        """Whether the metric on these rows is a sum over shared terms."""
+        return self.space.container == "csr" and self.record.pair is None
+
+    def scores(self, numbers: Numbers, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+        """Scores of rows from their distances; minus the distance where there are no shared terms."""
+        if not self.sums_terms:
+            return -distances.astype(np.float64)
+        near = np.array([self.space.surrogate_of(float(d)) for d in distances], np.float64)
+        if self.record.worst is not None:
+            base: npt.NDArray[np.float64] = self.space.surrogate_of(self.record.worst) - near
+            return base + 0.0  # no negative zero
+        bases = [self._apart(*self._pair(int(number))) for number in numbers]
+        return np.array(bases, np.float64) - near
+
+    def of(self, number: int) -> tuple[Numbers, npt.NDArray[np.float64]]:
+        """Columns that the query and a row share, and what each adds to the score; the largest first.
+
+        Raises
+        ------
+        ValueError
+            If the metric is no sum over shared terms.
+        """
+        if not self.sums_terms:
+            raise ValueError(
+                f"{self.record.name} on {self.space.container} rows is no sum over shared terms: leave out explain"
+            )
+        engine, x, place = self._pair(number)
+        y, p = engine.own()[0], self.space.compiled.params
+        c, d = y.indptr[place], y.indptr[place + 1]
+        columns, at, to = np.intersect1d(x.indices, y.indices[c:d], assume_unique=True, return_indices=True)
+        pairs = zip(x.data[at].tolist(), y.data[c:d][to].tolist(), strict=True)
+        steps = np.array([_step(self.record, p, u, v) for u, v in pairs], np.float64)
+        total = math.fsum(steps)
+        score = self._apart(engine, x, place) - self._finished(engine, x, place, total)
+        shares = steps * (score / total) if total != 0.0 else steps * 0.0
+        order = np.argsort(-np.abs(shares), kind="stable")
+        if engine.rank is not None:
+            columns = np.argsort(engine.rank)[columns]
+        return columns[order].astype(np.int64), shares[order]
+
+    def _pair(self, number: int) -> tuple[ExactEngine, Store, int]:
+        """Engine that has a row, the query in its columns, and the row's place."""
+        segment, place = locate(self.state, number)
+        key = id(segment)
+        if key not in self._stores:
+            assert self.rows is not None
+            self._stores[key] = segment.engine.as_queries(self.rows.take(np.array([self.i])))
+        return segment.engine, self._stores[key], place
+
+    def _apart(self, engine: ExactEngine, x: Store, place: int) -> float:
+        """Surrogate of rows with these statistics that share nothing."""
+        return self._finished(engine, x, place, 0.0)
+
+    def _finished(self, engine: ExactEngine, x: Store, place: int, shared: float) -> float:
+        record = self.record
+        own, other = _statistics(x, 0), _statistics(engine.own()[0], place)
+        total = own[0] + other[0] - record.factor * shared if record.additive else shared
+        assert record.finish is not None
+        return float(record.finish(self.space.compiled.params, own, other, total))
 
 
 def _statistics(store: Store, i: int) -> tuple[float, float]:
     stats = store.stats
     return float(stats[0, i]), float(stats[1, i]) if len(stats) > 1 else 0.0
-
-
-def scores(
-    space: Space, x: Store, i: int, y: Store, rows: npt.NDArray[np.int64], distances: npt.NDArray[np.float32]
-) -> npt.NDArray[np.float64]:
-    """Scores of found rows, from their distances to query `i`."""
-    record = space.bound.metric
-    near = np.array([space.surrogate_of(float(d)) for d in distances], np.float64)
-    if record.worst is not None:
-        base = space.surrogate_of(record.worst)
-        found: npt.NDArray[np.float64] = base - near
-        return found + 0.0  # no negative zero
-    own = _statistics(x, i)
-    bases = [_finished(space, own, _statistics(y, int(row)), 0.0) for row in rows]
-    return np.array(bases, np.float64) - near
-
-
-def contributions(
-    space: Space, x: Store, i: int, y: Store, row: int
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]]:
-    """Columns that query `i` and a row share, and what each adds to the score; the largest first.
-
-    Parameters
-    ----------
-    space : Space
-    x, y : Store
-        Queries and indexed rows, in the same columns, sorted.
-    i, row : int
-
-    Returns
-    -------
-    columns : ndarray of int64
-    shares : ndarray of float64
-        They sum to the score of the pair.
-    """
-    record, p = space.bound.metric, space.compiled.params
-    a, b = x.indptr[i], x.indptr[i + 1]
-    c, d = y.indptr[row], y.indptr[row + 1]
-    columns, at, to = np.intersect1d(x.indices[a:b], y.indices[c:d], assume_unique=True, return_indices=True)
-    pairs = zip(x.data[a:b][at].tolist(), y.data[c:d][to].tolist(), strict=True)
-    steps = np.array([_step(record, p, u, v) for u, v in pairs], np.float64)
-    own, other, total = _statistics(x, i), _statistics(y, row), math.fsum(steps)
-    score = _finished(space, own, other, 0.0) - _finished(space, own, other, total)
-    shares = steps * (score / total) if total != 0.0 else steps * 0.0
-    order = np.argsort(-np.abs(shares), kind="stable")
-    return columns[order].astype(np.int64), shares[order]
 
 
 def _step(record: Metric, p: Any, u: float, v: float) -> float:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn import storage
 from sparsenn.adapters.counting import as_texts
 from sparsenn.adapters.files import read_texts
 from sparsenn.adapters.fitting import warn_of_misfits
@@ -14,11 +15,14 @@ from sparsenn.adapters.inputs import Source, load_dataset, open_source
 from sparsenn.adapters.outside import OutsideVectorizer
 from sparsenn.adapters.pool import TextPool
 from sparsenn.adapters.vectorizer import TextVectorizer
+from sparsenn.adapters.vocabulary import bytes_of, pooled
 from sparsenn.exact import check_k
-from sparsenn.explanation import contributions, explains, scores
+from sparsenn.explanation import Reasons, row_of
 from sparsenn.hits import Hit, HitLists, Hits
 from sparsenn.index import Index
 from sparsenn.metrics import resolve
+
+OPTIONS = ("method", "keep_texts", "random_state", "n_jobs")
 
 
 class TextIndex:
@@ -37,8 +41,8 @@ class TextIndex:
         In place of `analyzer` and the options below: a `TextVectorizer`, or any fitted or unfitted vectoriser or
         pipeline of scikit-learn. `weighting`, if given, is then applied to its rows, which must be counts.
     method : str, default "auto"
-        Of `sparsenn.Index`. "auto" makes no neighbour graph: heads of inverted lists and exact search for weighted
-        terms, exact search for the rest.
+        Of `sparsenn.Index`. "auto" is exact: short queries meet few rows, so it is fast. For long queries of many
+        texts try "heads", with `recall`.
     keep_texts : bool, default True
         Keep the texts, as UTF-8, for the hits.
     random_state, n_jobs
@@ -50,7 +54,7 @@ class TextIndex:
     Attributes
     ----------
     index_ : Index
-        The index of the rows. Row ids count from 0 in the order of the texts.
+        The index of the rows. Its ids are numbers, from 0 in the order of the texts.
     vectorizer_ : TextVectorizer or OutsideVectorizer
 
     Notes
@@ -100,23 +104,15 @@ class TextIndex:
         self.method, self.keep_texts = method, keep_texts
         self.random_state, self.n_jobs = random_state, n_jobs
         resolve(self.metric, metric_params)
-        self._new_index("exact" if method == "auto" else method)
+        self._new_index()
         self._index: Index | None = None
         self._texts: TextPool | None = None
-        self._ids: Sequence[Hashable] | None = None
-        self._rows: dict[Hashable, int] | None = None
+        self._own: Sequence[Hashable] | None = None  # ids that were given, by number
+        self._numbers: dict[Hashable, int] | None = None
 
-    def _new_index(self, method: str) -> Index:
+    def _new_index(self) -> Index:
+        method = "exact" if self.method == "auto" else self.method
         return Index(self.metric, self.metric_params, method=method, random_state=self.random_state, n_jobs=self.n_jobs)
-
-    def _method_for(self, rows: Any) -> str:
-        """Heads where they may serve; no way makes a graph."""
-        record = resolve(self.metric, self.metric_params).metric
-        sparse = hasattr(rows, "nnz")
-        served = sparse and record.impact and record.worst is not None and (record.norm or record.mass)
-        if self.method != "auto":
-            return self.method
-        return "heads" if served and not record.presence and not (rows.data < 0).any() else "exact"
 
     def fit(
         self,
@@ -167,9 +163,9 @@ class TextIndex:
             made_for="dot" if self._made.metric == "dot" else None,
             stacklevel=4,
         )
-        index = self._new_index(self._method_for(rows)).fit(rows)
-        self._index, self._texts, self._ids = index, pool if self.keep_texts else None, chosen
-        self._rows = None
+        index = self._new_index().fit(rows)
+        self._index, self._texts, self._own = index, pool if self.keep_texts else None, chosen
+        self._numbers = None
         return self
 
     @classmethod
@@ -239,35 +235,40 @@ class TextIndex:
     def __len__(self) -> int:
         return len(self._fitted())
 
-    def id_of(self, row: int) -> Hashable:
-        """Id of a row of `index_`."""
-        self._fitted()
-        return row if self._ids is None else self._ids[row]
+    @property
+    def ids(self) -> list[Hashable]:
+        """Ids of the texts that are there, in the order in which they were added."""
+        return [self._id(number) for number in self._fitted().ids.tolist()]
 
-    def row_of(self, id: Hashable) -> int:  # noqa: A002
-        """Row of an id in `index_`.
+    def _id(self, number: int) -> Hashable:
+        return number if self._own is None else self._own[number]
+
+    def _number(self, id: Hashable) -> int:  # noqa: A002
+        """Number of an id, as the index of the rows knows it."""
+        index = self._fitted()
+        if self._own is None:
+            number = int(id) if hasattr(id, "__index__") and not isinstance(id, bool) else -1  # type: ignore[call-overload]
+        else:
+            if self._numbers is None:
+                there = index.ids.tolist()
+                self._numbers = {self._own[number]: number for number in there}
+            number = self._numbers.get(id, -1)
+        try:
+            index._now().locate([number])
+        except ValueError:
+            raise ValueError(f"there is no text with the id {id!r} in this index") from None
+        return number
+
+    def text_of(self, id: Hashable) -> str | None:  # noqa: A002
+        """Text of an id; None where texts are not kept.
 
         Raises
         ------
         ValueError
             An id that is not there.
         """
-        n = len(self._fitted())
-        if self._ids is None:
-            row = int(id) if hasattr(id, "__index__") and not isinstance(id, bool) else -1  # type: ignore[call-overload]
-            if not 0 <= row < n:
-                raise ValueError(f"there is no text with the id {id!r}: ids go from 0 to {n - 1}")
-            return row
-        if self._rows is None:
-            self._rows = {own: row for row, own in enumerate(self._ids)}
-        if id not in self._rows:
-            raise ValueError(f"there is no text with the id {id!r}")
-        return self._rows[id]
-
-    def text_of(self, id: Hashable) -> str | None:  # noqa: A002
-        """Text of an id; None where texts are not kept."""
-        row = self.row_of(id)
-        return None if self._texts is None else self._texts[row]
+        number = self._number(id)
+        return None if self._texts is None else self._texts[number]
 
     def search(
         self,
@@ -290,7 +291,7 @@ class TextIndex:
         explain : bool, default False
             Give each hit its shared terms, and what they add to the score.
         recall : float, optional
-            Of `Index.query`: 1 is exact.
+            Of `Index.query`, where `method` is not exact.
         allowed : iterable of ids, optional
             Only texts of these ids may be found.
         n_jobs : int, optional
@@ -310,14 +311,18 @@ class TextIndex:
         if isinstance(texts, bytes | bytearray):
             raise ValueError("the query is bytes, not str: decode it first, e.g. query.decode('utf-8')")
         queries = as_texts([texts] if one else texts)
-        k = min(check_k(k), len(index))
-        rows = None if allowed is None else [self.row_of(own) for own in allowed]
+        k = min(check_k(k), max(len(index), 1))
+        numbers = None if allowed is None else [self._number(own) for own in allowed]
         if not queries:
             return HitLists()
         vectors = self._made.transform_queries(queries)
-        found = index.query(vectors, k=k, recall=recall, allowed=rows, n_jobs=n_jobs)
-        lists = self._hits(vectors, found, explain)
-        return lists[0] if one else HitLists(lists)
+        found = index.query(vectors, k=k, recall=recall, allowed=numbers, n_jobs=n_jobs)
+        state = index._now()
+        record = state.space.bound.metric
+        rows = state.space.read(vectors, "Q") if explain or record.worst is None else None
+        answers = enumerate(zip(*found, strict=True))
+        lists = HitLists(self._hits(Reasons(state, rows, i), *answer, explain) for i, answer in answers)
+        return lists[0] if one else lists
 
     def more_like_this(self, id: Hashable, k: int = 10, *, explain: bool = False) -> Hits:  # noqa: A002
         """Find the texts nearest to one of the index, itself left out.
@@ -339,68 +344,177 @@ class TextIndex:
         ValueError
             An id that is not there, k under 1.
         """
-        index = self._fitted()
-        row = np.array([self.row_of(id)], np.int64)
-        k = min(check_k(k), max(len(index) - 1, 1))
-        engine = index._engine
-        assert engine is not None
-        found = engine.nearest_of(row, k, 1)
-        return self._hits_of(engine.own()[0], int(row[0]), found.indices[0], found.distances[0], explain)
+        index, number = self._fitted(), self._number(id)
+        state, k = index._now(), check_k(k)
+        row = row_of(state, number)
+        indices, distances = state.nearest(row, min(k + 1, len(index)), 1, recall=1.0)
+        others = np.flatnonzero(indices[0] != number)[:k]
+        return self._hits(Reasons(state, row, 0), indices[0][others], distances[0][others], explain)
 
-    def _hits(self, vectors: Any, found: Any, explain: bool) -> list[Hits]:
-        engine = self._fitted()._engine
-        assert engine is not None
-        needed = explain or engine.space.bound.metric.worst is None
-        x = engine.as_queries(engine.space.read(vectors, "Q")) if needed and self._explains() else None
-        return [
-            self._hits_of(x, i, ids, distances, explain)
-            for i, (ids, distances) in enumerate(zip(found.indices, found.distances, strict=True))
-        ]
-
-    def _explains(self) -> bool:
-        engine = self._fitted()._engine
-        return engine is not None and explains(engine.space.bound.metric, engine.space.container)
-
-    def _hits_of(
-        self, x: Any, i: int, rows: npt.NDArray[np.int64], distances: npt.NDArray[np.float32], explain: bool
+    def _hits(
+        self, reasons: Reasons, numbers: npt.NDArray[np.int64], distances: npt.NDArray[np.float32], explain: bool
     ) -> Hits:
-        engine = self._fitted()._engine
-        assert engine is not None
-        record, space, y = engine.space.bound.metric, engine.space, engine.own()[0]
-        keep = rows >= 0
-        if record.worst is not None:
-            keep &= distances < np.float32(record.worst)
-        rows, distances = rows[keep], distances[keep]
-        if not self._explains():
-            if explain:
-                raise ValueError(
-                    f"{record.name} on {space.container} rows is no sum over shared terms: leave out explain"
-                )
-            points = -distances.astype(np.float64)
-        else:
-            points = scores(space, x, i, y, rows, distances)
+        """Hits of one query, without texts that share nothing with it where nothing is farther."""
+        worst = reasons.record.worst
+        keep = numbers >= 0
+        if worst is not None:
+            keep &= distances < np.float32(worst)
+        numbers, distances = numbers[keep], distances[keep]
+        scores = reasons.scores(numbers, distances)
         hits = Hits()
-        for row, distance, score in zip(rows.tolist(), distances.tolist(), points.tolist(), strict=True):
+        for number, distance, score in zip(numbers.tolist(), distances.tolist(), scores.tolist(), strict=True):
             terms = None
             if explain:
-                columns, shares = contributions(space, x, i, y, row)
-                terms = tuple(zip(self._names(columns), shares.tolist(), strict=True))
-            text = None if self._texts is None else self._texts[row]
-            hits.append(Hit(self.id_of(row), text, score, distance, terms))
+                columns, shares = reasons.of(number)
+                terms = tuple(
+                    (self._term(c), share) for c, share in zip(columns.tolist(), shares.tolist(), strict=True)
+                )
+            text = None if self._texts is None else self._texts[number]
+            hits.append(Hit(self._id(number), text, score, distance, terms))
         return hits
 
-    def _names(self, columns: npt.NDArray[np.int64]) -> list[str]:
-        """Terms of columns as the engine numbers them."""
-        engine = self._fitted()._engine
-        assert engine is not None
-        if engine.rank is not None:
-            if getattr(self, "_ranked_for", None) is not engine:
-                self._by_rank, self._ranked_for = np.argsort(engine.rank), engine
-            columns = self._by_rank[columns]
+    def _term(self, column: int) -> str:
         if isinstance(self._made, OutsideVectorizer):
-            return [self._made.term(int(column)) for column in columns]
+            return self._made.term(column)
         vocabulary = self._made.vocabulary_
-        return [f"#{column}" if vocabulary is None else vocabulary[int(column)] for column in columns]
+        return f"#{column}" if vocabulary is None else str(vocabulary[column])
+
+    def add(self, texts: Any, ids: Iterable[Hashable] | None = None) -> list[Hashable]:
+        """Add texts. The vocabulary and its weights stay as they are: unknown terms are left out.
+
+        Parameters
+        ----------
+        texts : iterable of str
+        ids : iterable of hashable, optional
+            Needed where `fit` was given ids, refused where it was not.
+
+        Returns
+        -------
+        list
+            Their ids.
+
+        Raises
+        ------
+        ValueError
+            Something that is no text, an id that is there already. The index stays as it was.
+        """
+        index = self._fitted()
+        if isinstance(texts, str | bytes):
+            raise ValueError("texts must be a list or another iterable of strings, not one string: put it in a list")
+        if (ids is None) != (self._own is None):
+            what = "give ids= here too" if ids is None else "leave ids out"
+            raise ValueError(f"the texts of this index {'have' if ids is None else 'have no'} ids of your own: {what}")
+        given = as_texts(texts)
+        own = _check_ids(ids, len(given))
+        if own is not None:
+            there = set(self.ids)
+            again = next((i for i in own if i in there), None)
+            if again is not None:
+                raise ValueError(f"the id {again!r} is there already: remove it first, or give another")
+        if not given:
+            return []
+        numbers = index.add(self._made.transform(given)).tolist()
+        if self._texts is not None:
+            self._texts.extend(given)
+        if self._own is not None:
+            self._own = [*self._own, *(own or [])]
+            self._numbers = None
+        return [self._id(number) for number in numbers]
+
+    def remove(self, ids: Iterable[Hashable]) -> None:
+        """Remove texts. What they weighed in the vocabulary stays.
+
+        Parameters
+        ----------
+        ids : iterable of hashable
+
+        Raises
+        ------
+        ValueError
+            An id that is not there, or one given twice. The index stays as it was.
+        """
+        if isinstance(ids, str | bytes):
+            raise ValueError(f"ids must be a list of ids, got {ids!r}: give [{ids!r}]")
+        self._fitted().remove([self._number(own) for own in ids])
+        self._numbers = None
+
+    def save(self, path: str | pathlib.Path, *, allow_pickle: bool = False) -> None:
+        """Save to a directory: the index, the vocabulary, ids and texts, as JSON and npy.
+
+        Parameters
+        ----------
+        path : path
+            A new directory, an empty one, or one that holds a saved text index, which is replaced.
+        allow_pickle : bool, default False
+            Let a vectoriser that is not sparsenn's be written by joblib, which is a pickle.
+
+        Raises
+        ------
+        ValueError
+            A vectoriser that only a pickle can hold, ids that are neither all integers nor all strings, a directory
+            that holds something else.
+        """
+        from sparsenn import __version__
+
+        index, arrays = self._fitted()._described()
+        about: dict[str, Any] = {"options": {name: getattr(self, name) for name in OPTIONS}, "vectorizer": None}
+        if not isinstance(self._made, OutsideVectorizer):
+            about["vectorizer"], more = self._made.described()
+            arrays |= {f"vectorizer.{name}": array for name, array in more.items()}
+        elif allow_pickle:
+            arrays["vectorizer.joblib"] = self._made.pickled()
+        else:
+            raise ValueError(
+                f"the vectorizer {type(self._made.vectorizer).__name__} can only be saved by pickle, which runs code "
+                "when it is loaded: say allow_pickle=True, or use sparsenn's own TextVectorizer"
+            )
+        if self._texts is not None:
+            arrays["texts.pool"], arrays["texts.starts"] = self._texts.arrays()
+        about["ids"] = _pack_ids(self._own, arrays)
+        storage.save(path, {"text_index": about, "index": index}, arrays, __version__)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path, *, mmap: bool = False, allow_pickle: bool = False) -> "TextIndex":
+        """Load what `save` wrote.
+
+        Parameters
+        ----------
+        path : path
+        mmap : bool, default False
+            Map the rows and texts into memory instead of reading them.
+        allow_pickle : bool, default False
+            Load a vectoriser that was saved by joblib; a warning says so.
+
+        Returns
+        -------
+        TextIndex
+
+        Raises
+        ------
+        ValueError
+            A directory that is no text index, or one with a pickle where that is not allowed.
+        """
+        stored = storage.load(path, mmap=mmap)
+        about, arrays = stored.contents.get("text_index"), stored.arrays
+        if about is None:
+            raise ValueError(f"{path} holds no text index: load it with what saved it, e.g. sparsenn.Index.load")
+        if about["vectorizer"] is not None:
+            mine = {name.removeprefix("vectorizer."): a for name, a in arrays.items() if name.startswith("vectorizer.")}
+            made: Any = TextVectorizer.restored(about["vectorizer"], mine, about["options"]["n_jobs"])
+        elif allow_pickle:
+            made = OutsideVectorizer.unpickled(arrays["vectorizer.joblib"], stacklevel=3)
+        else:
+            raise ValueError(
+                f"{path} holds a vectorizer that is a pickle, which runs code when it is loaded: "
+                "say allow_pickle=True if you trust it"
+            )
+        index = Index._restored(stored.contents["index"], arrays, path, not mmap)
+        text_index = cls(metric=index.metric, metric_params=index.metric_params, **about["options"])
+        text_index._made, text_index._index = made, index
+        if "texts.pool" in arrays:
+            text_index._texts = TextPool.of_arrays(arrays["texts.pool"], arrays["texts.starts"])
+        text_index._own = _unpack_ids(about["ids"], arrays)
+        return text_index
 
     def __repr__(self) -> str:
         if self._index is None:
@@ -420,6 +534,31 @@ def _passing(source: Source, pool: TextPool | None, named: list[Hashable]) -> It
         if ids is not None:
             named.extend(ids)
         yield from texts
+
+
+def _pack_ids(own: Sequence[Hashable] | None, arrays: dict[str, npt.NDArray[Any]]) -> str | None:
+    """Put ids among the arrays: what kind they are."""
+    if own is None:
+        return None
+    kinds = {type(i) for i in own}
+    if kinds == {str}:
+        arrays["ids.pool"], arrays["ids.starts"] = pooled([str(i) for i in own])
+        return "str"
+    if kinds == {int} and all(-(2**63) <= i < 2**63 for i in own):  # type: ignore[operator]
+        arrays["ids.values"] = np.array(own, np.int64)
+        return "int"
+    odd = next(iter(kinds - {str, int}), int)
+    raise ValueError(f"ids can be saved if all are integers of 64 bits, or all are strings: there is {odd.__name__}")
+
+
+def _unpack_ids(kind: str | None, arrays: dict[str, npt.NDArray[Any]]) -> Sequence[Hashable] | None:
+    if kind == "str":
+        parts = bytes_of(arrays["ids.pool"], arrays["ids.starts"])
+        return [part.decode("utf-8", "surrogatepass") for part in parts]
+    if kind == "int":
+        found: list[Hashable] = arrays["ids.values"].tolist()
+        return found
+    return None
 
 
 def _check_ids(ids: Iterable[Hashable] | None, n: int) -> Sequence[Hashable] | None:

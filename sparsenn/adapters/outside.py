@@ -1,11 +1,12 @@
 """A user's own vectoriser (scikit-learn's, a pipeline, anything with `transform`) as one of ours."""
 
-import pathlib
+import io
 import warnings
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sparsenn.adapters.counting import as_texts
 from sparsenn.adapters.weighting import Weighting, make_weighting
@@ -68,24 +69,25 @@ class OutsideVectorizer:
         except (ValueError, AttributeError, NotImplementedError):
             return str(column)
 
-    def save(self, folder: str | pathlib.Path) -> None:
-        """Write with joblib, which is a pickle."""
+    def pickled(self) -> npt.NDArray[np.uint8]:
+        """Bytes of joblib's pickle."""
         import joblib
 
-        joblib.dump(self, pathlib.Path(folder) / "vectorizer.joblib")
+        stream = io.BytesIO()
+        joblib.dump(self, stream)
+        return np.frombuffer(stream.getvalue(), np.uint8)
 
     @classmethod
-    def load(cls, folder: str | pathlib.Path) -> "OutsideVectorizer":
-        """Read what `save` wrote; warns, since a pickle runs code of whoever wrote it."""
+    def unpickled(cls, data: npt.NDArray[np.uint8], stacklevel: int) -> "OutsideVectorizer":
+        """Read what `pickled` wrote; warns, since a pickle runs code of whoever wrote it."""
         import joblib
 
-        path = pathlib.Path(folder) / "vectorizer.joblib"
         warnings.warn(
-            f"{path.name} is a pickle: loading it runs code of whoever wrote it, so load only files that you trust",
+            "the vectorizer is a pickle: loading it runs code of whoever wrote it, so load only files that you trust",
             UserWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
-        found: OutsideVectorizer = joblib.load(path)
+        found: OutsideVectorizer = joblib.load(io.BytesIO(data.tobytes()))
         return found
 
 

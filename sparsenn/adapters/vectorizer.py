@@ -1,13 +1,13 @@
 """Texts to sparse rows: `TextVectorizer`, and short names for its usual settings."""
 
-import json
 import pathlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn import storage
 from sparsenn.adapters.counting import (
     Collection,
     Splitter,
@@ -22,6 +22,7 @@ from sparsenn.adapters.vocabulary import Vocabulary, stop_words
 from sparsenn.adapters.weighting import WEIGHTINGS, Weighting, make_weighting
 from sparsenn.parallel import count_jobs
 
+FORMAT = 1
 NOT_FITTED = "this vectorizer knows no texts yet: call fit(texts) first"
 SETTINGS = ["analyzer", "ngram_range", "lowercase", "strip_accents", "stop_words", "min_chars", "min_df", "max_df"]
 SETTINGS += ["max_features", "n_features"]
@@ -237,48 +238,68 @@ class TextVectorizer:
         """Rows of queries; with BM25 they are counts, else the same as `transform`."""
         return self._fitted()[1].weigh_queries(self._counts(texts), self.n_jobs)
 
-    def save(self, folder: str | pathlib.Path) -> None:
-        """Write the fitted vectorizer into a folder: ``vectorizer.json`` and arrays as npy. No pickle."""
+    def described(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """The fitted vectorizer as what JSON can hold, and arrays."""
         _, weighting = self._fitted()
-        folder = pathlib.Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
         words = self.stop_words if self.stop_words in (None, "english") else sorted(set(self.stop_words))
         settings = {name: getattr(self, name) for name in SETTINGS} | {"stop_words": words}
         fitted: dict[str, Any] = {"name": weighting.name, "settings": weighting.settings()}
         fitted["mean_length"] = getattr(weighting, "mean_length", 0.0)
-        about: dict[str, Any] = {"format": 1, "settings": settings, "weighting": fitted}
-        (folder / "vectorizer.json").write_text(json.dumps(about, indent=1), "utf-8")
         arrays = {"factors": weighting.factors, "shifts": getattr(weighting, "shifts", np.zeros(0))}
         if self.vocabulary_ is not None:
             arrays |= {"terms": self.vocabulary_.pool, "term_starts": self.vocabulary_.offsets}
-        for name, array in arrays.items():
-            np.save(folder / f"{name}.npy", array, allow_pickle=False)
+        return {"format": FORMAT, "settings": settings, "weighting": fitted}, arrays
 
     @classmethod
-    def load(cls, folder: str | pathlib.Path, n_jobs: int | None = None) -> "TextVectorizer":
+    def restored(
+        cls, about: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], n_jobs: int | None = None
+    ) -> "TextVectorizer":
+        """Make the vectorizer that `described` told of.
+
+        Raises
+        ------
+        ValueError
+            Something else, or another format.
+        """
+        if about.get("format") != FORMAT:
+            raise ValueError(f"this is no vectorizer of format {FORMAT}, but {about.get('format')!r}")
+        weighting, settings = about["weighting"], dict(about["settings"])
+        kind = WEIGHTINGS[weighting["name"]]
+        settings["ngram_range"] = tuple(settings["ngram_range"])
+        made = cls(kind(**weighting["settings"]), **settings, n_jobs=n_jobs)
+        more: dict[str, Any] = {"factors": np.array(arrays["factors"])}
+        if weighting["name"] == "bm25":
+            more |= {"shifts": np.array(arrays["shifts"]), "mean_length": weighting["mean_length"]}
+        made.weighting_ = kind(**weighting["settings"], **more)
+        made._splitter = made._make_splitter()
+        if made.n_features is None:
+            made.vocabulary_ = Vocabulary.of_bytes(arrays["terms"], arrays["term_starts"])
+        return made
+
+    def save(self, path: str | pathlib.Path) -> None:
+        """Write the fitted vectorizer into a directory: JSON and npy, no pickle.
+
+        Raises
+        ------
+        ValueError
+            Not fitted, or a directory that holds something else.
+        """
+        from sparsenn import __version__
+
+        about, arrays = self.described()
+        storage.save(path, {"vectorizer": about}, arrays, __version__)
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path, n_jobs: int | None = None) -> "TextVectorizer":
         """Read a vectorizer that `save` wrote.
 
         Raises
         ------
         ValueError
-            A folder of another format.
+            A directory that holds something else.
         """
-        folder = pathlib.Path(folder)
-        about = json.loads((folder / "vectorizer.json").read_text("utf-8"))
-        if about.get("format") != 1:
-            raise ValueError(f"{folder} has a vectorizer of format {about.get('format')!r}; this version reads 1")
-        weighting, settings = about["weighting"], about["settings"]
-        kind = WEIGHTINGS[weighting["name"]]
-        settings["ngram_range"] = tuple(settings["ngram_range"])
-        made = cls(kind(**weighting["settings"]), **settings, n_jobs=n_jobs)
-        more: dict[str, Any] = {"factors": np.load(folder / "factors.npy")}
-        if weighting["name"] == "bm25":
-            more |= {"shifts": np.load(folder / "shifts.npy"), "mean_length": weighting["mean_length"]}
-        made.weighting_ = kind(**weighting["settings"], **more)
-        made._splitter = made._make_splitter()
-        if made.n_features is None:
-            made.vocabulary_ = Vocabulary.of_bytes(np.load(folder / "terms.npy"), np.load(folder / "term_starts.npy"))
-        return made
+        stored = storage.load(path)
+        return cls.restored(stored.contents.get("vectorizer", {}), stored.arrays, n_jobs)
 
     def __repr__(self) -> str:
         terms = "not fitted" if self.weighting_ is None else f"{self.n_columns:,} columns"
