@@ -45,6 +45,24 @@ def row_of(state: State, number: int) -> Rows:
     return Rows(store.indptr, columns, data, shape, engine.space.container, bool((data < 0).any()))
 
 
+def sums_terms(state: State) -> bool:
+    """Whether the metric on these rows is a sum over shared terms."""
+    return state.space.container == "csr" and state.space.bound.metric.pair is None
+
+
+def scores_of(state: State, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
+    """Scores from distances, under a metric with a worst distance; minus the distance where no terms are shared."""
+    space = state.space
+    if not sums_terms(state):
+        return -distances.astype(np.float64)
+    near = distances.astype(np.float64)
+    if space.bound.metric.invert is not None:
+        near = np.array([space.surrogate_of(d) for d in near.ravel().tolist()], np.float64).reshape(near.shape)
+    assert space.bound.metric.worst is not None
+    scores: npt.NDArray[np.float64] = space.surrogate_of(space.bound.metric.worst) - near + 0.0  # no negative zero
+    return scores
+
+
 class Reasons:
     """Scores of rows found for one query, and what its terms add to them.
 
@@ -63,21 +81,13 @@ class Reasons:
         self.record: Metric = self.space.bound.metric
         self._stores: dict[int, Store] = {}
 
-    @property
-    def sums_terms(self) -> bool:
-        """Whether the metric on these rows is a sum over shared terms."""
-        return self.space.container == "csr" and self.record.pair is None
-
     def scores(self, numbers: Numbers, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float64]:
-        """Scores of rows from their distances; minus the distance where there are no shared terms."""
-        if not self.sums_terms:
-            return -distances.astype(np.float64)
-        near = np.array([self.space.surrogate_of(float(d)) for d in distances], np.float64)
-        if self.record.worst is not None:
-            base: npt.NDArray[np.float64] = self.space.surrogate_of(self.record.worst) - near
-            return base + 0.0  # no negative zero
-        bases = [self._apart(*self._pair(int(number))) for number in numbers]
-        return np.array(bases, np.float64) - near
+        """Scores of rows from their distances; minus the distance where no terms are shared."""
+        if self.record.worst is not None or not sums_terms(self.state):
+            return scores_of(self.state, distances)
+        near = [self.space.surrogate_of(d) for d in distances.astype(np.float64).tolist()]
+        bases = [self._apart(*self._pair(number)) for number in numbers.tolist()]
+        return np.array(bases, np.float64) - np.array(near, np.float64)
 
     def of(self, number: int) -> tuple[Numbers, npt.NDArray[np.float64]]:
         """Columns that the query and a row share, and what each adds to the score; the largest first.
@@ -87,7 +97,7 @@ class Reasons:
         ValueError
             If the metric is no sum over shared terms.
         """
-        if not self.sums_terms:
+        if not sums_terms(self.state):
             raise ValueError(
                 f"{self.record.name} on {self.space.container} rows is no sum over shared terms: leave out explain"
             )

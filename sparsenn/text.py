@@ -2,6 +2,7 @@
 
 import pathlib
 from collections.abc import Hashable, Iterable, Iterator, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -17,10 +18,13 @@ from sparsenn.adapters.pool import TextPool
 from sparsenn.adapters.vectorizer import TextVectorizer
 from sparsenn.adapters.vocabulary import bytes_of, pooled
 from sparsenn.exact import check_k
-from sparsenn.explanation import Reasons, row_of
+from sparsenn.explanation import Reasons, row_of, scores_of
 from sparsenn.hits import Hit, HitLists, Hits
 from sparsenn.index import Index
 from sparsenn.metrics import resolve
+from sparsenn.results import Neighbors
+from sparsenn.rows import Rows
+from sparsenn.state import State
 
 OPTIONS = ("method", "keep_texts", "random_state", "n_jobs")
 
@@ -307,22 +311,71 @@ class TextIndex:
         ValueError
             Something that is no text, k under 1, an id that is not there, a metric that cannot be explained.
         """
-        index, one = self._fitted(), isinstance(texts, str)
-        if isinstance(texts, bytes | bytearray):
-            raise ValueError("the query is bytes, not str: decode it first, e.g. query.decode('utf-8')")
-        queries = as_texts([texts] if one else texts)
-        k = min(check_k(k), max(len(index), 1))
-        numbers = None if allowed is None else [self._number(own) for own in allowed]
-        if not queries:
-            return HitLists()
-        vectors = self._made.transform_queries(queries)
-        found = index.query(vectors, k=k, recall=recall, allowed=numbers, n_jobs=n_jobs)
-        state = index._now()
+        state, vectors, found = self._query(texts, k, recall, allowed, n_jobs)
         record = state.space.bound.metric
         rows = state.space.read(vectors, "Q") if explain or record.worst is None else None
-        answers = enumerate(zip(*found, strict=True))
-        lists = HitLists(self._hits(Reasons(state, rows, i), *answer, explain) for i, answer in answers)
-        return lists[0] if one else lists
+        lists = self._hits(state, rows, found, explain)
+        return lists[0] if isinstance(texts, str) else lists
+
+    def query(
+        self,
+        texts: Any,
+        k: int = 10,
+        *,
+        recall: float | None = None,
+        allowed: Iterable[Hashable] | None = None,
+        n_jobs: int | None = None,
+    ) -> Neighbors:
+        """Find the same texts as `search`, as plain arrays: for many queries, several times as fast.
+
+        Parameters
+        ----------
+        texts, k, recall, allowed, n_jobs
+            As in `search`.
+
+        Returns
+        -------
+        Neighbors
+            ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k); one query for one text. Indices are
+            numbers of texts, in the order in which they were added: `ids_of` translates them. Texts that share
+            nothing with the query are among them.
+        """
+        _, _, found = self._query(texts, k, recall, allowed, n_jobs)
+        return found
+
+    def ids_of(self, indices: Any) -> npt.NDArray[Any]:
+        """Ids of texts from their numbers in a result of `query`; None for -1 where ids are your own.
+
+        Parameters
+        ----------
+        indices : array of int, any shape
+
+        Returns
+        -------
+        ndarray
+            The same shape; int64, or objects where ids are your own.
+        """
+        self._fitted()
+        numbers = np.asarray(indices, np.int64)
+        if self._own is None:
+            return numbers
+        own = np.empty(numbers.size, object)
+        own[:] = [None if number < 0 else self._own[number] for number in numbers.ravel().tolist()]
+        return own.reshape(numbers.shape)
+
+    def _query(
+        self, texts: Any, k: int, recall: float | None, allowed: Iterable[Hashable] | None, n_jobs: int | None
+    ) -> tuple[State, Any, Neighbors]:
+        """Vectors of queries, their answers, and the state of the index that gave them."""
+        index = self._fitted()
+        if isinstance(texts, bytes | bytearray):
+            raise ValueError("the query is bytes, not str: decode it first, e.g. query.decode('utf-8')")
+        queries = [texts] if isinstance(texts, str) else as_texts(texts)
+        k = min(check_k(k), max(len(index), 1))
+        numbers = None if allowed is None else [self._number(own) for own in allowed]
+        vectors = self._made.query_rows(queries)
+        found = index.query(vectors, k=k, recall=recall, allowed=numbers, n_jobs=n_jobs)
+        return index._now(), vectors, found
 
     def more_like_this(self, id: Hashable, k: int = 10, *, explain: bool = False) -> Hits:  # noqa: A002
         """Find the texts nearest to one of the index, itself left out.
@@ -347,31 +400,45 @@ class TextIndex:
         index, number = self._fitted(), self._number(id)
         state, k = index._now(), check_k(k)
         row = row_of(state, number)
-        indices, distances = state.nearest(row, min(k + 1, len(index)), 1, recall=1.0)
-        others = np.flatnonzero(indices[0] != number)[:k]
-        return self._hits(Reasons(state, row, 0), indices[0][others], distances[0][others], explain)
+        found = state.nearest(row, min(k + 1, len(index)), 1, recall=1.0)
+        others = np.flatnonzero(found.indices[0] != number)[:k]
+        others_only = Neighbors(found.indices[:, others], found.distances[:, others])
+        return self._hits(state, row, others_only, explain)[0]
 
-    def _hits(
-        self, reasons: Reasons, numbers: npt.NDArray[np.int64], distances: npt.NDArray[np.float32], explain: bool
-    ) -> Hits:
-        """Hits of one query, without texts that share nothing with it where nothing is farther."""
-        worst = reasons.record.worst
-        keep = numbers >= 0
+    def _hits(self, state: State, rows: Rows | None, found: Neighbors, explain: bool) -> HitLists:
+        """Hits of queries, without texts that share nothing with them where nothing is farther."""
+        worst = state.space.bound.metric.worst
+        keep = found.indices >= 0
         if worst is not None:
-            keep &= distances < np.float32(worst)
-        numbers, distances = numbers[keep], distances[keep]
-        scores = reasons.scores(numbers, distances)
-        hits = Hits()
-        for number, distance, score in zip(numbers.tolist(), distances.tolist(), scores.tolist(), strict=True):
-            terms = None
+            keep &= found.distances < np.float32(worst)
+        kept = keep.sum(axis=1).tolist()  # the nearest come first
+        every = zip(
+            kept, found.indices.tolist(), found.distances.tolist(), self._scores(state, rows, found), strict=True
+        )
+        lists = HitLists()
+        for i, (n, numbers, distances, scores) in enumerate(every):
+            numbers = numbers[:n]
+            terms: Iterable[Any] = repeat(None)
             if explain:
-                columns, shares = reasons.of(number)
-                terms = tuple(
-                    (self._term(c), share) for c, share in zip(columns.tolist(), shares.tolist(), strict=True)
-                )
-            text = None if self._texts is None else self._texts[number]
-            hits.append(Hit(self._id(number), text, score, distance, terms))
-        return hits
+                reasons = Reasons(state, rows, i)
+                terms = [self._terms(*reasons.of(number)) for number in numbers]
+            texts = repeat(None) if self._texts is None else map(self._texts.__getitem__, numbers)
+            ids = numbers if self._own is None else map(self._own.__getitem__, numbers)
+            lists.append(Hits(map(Hit, ids, texts, scores, distances, terms)))
+        return lists
+
+    @staticmethod
+    def _scores(state: State, rows: Rows | None, found: Neighbors) -> list[list[float]]:
+        if state.space.bound.metric.worst is not None:
+            scores: list[list[float]] = scores_of(state, found.distances).tolist()
+            return scores
+        return [
+            Reasons(state, rows, i).scores(numbers[numbers >= 0], near[numbers >= 0]).tolist()
+            for i, (numbers, near) in enumerate(zip(*found, strict=True))
+        ]
+
+    def _terms(self, columns: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+        return tuple(zip(map(self._term, columns.tolist()), shares.tolist(), strict=True))
 
     def _term(self, column: int) -> str:
         if isinstance(self._made, OutsideVectorizer):

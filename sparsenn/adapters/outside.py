@@ -60,6 +60,8 @@ class OutsideVectorizer:
         rows = self.vectorizer.transform(as_texts(texts))
         return rows if self.weighting_ is None else self.weighting_.weigh_queries(_counts(rows))
 
+    query_rows = transform_queries
+
     def term(self, column: int) -> str:
         """Name of a column, where the vectoriser says it; else its number."""
         if not hasattr(self.vectorizer, "get_feature_names_out"):

@@ -1,5 +1,6 @@
 """Many strings in little memory: UTF-8 in chunks, decoded when asked for."""
 
+import bisect
 from collections.abc import Iterable, Sequence
 
 import numpy as np
@@ -21,7 +22,7 @@ class TextPool:
 
     def __init__(self, texts: Iterable[str] = ()):
         self._chunks: list[tuple[npt.NDArray[np.uint8], npt.NDArray[np.int64]]] = []
-        self._firsts = np.zeros(1, np.int64)  # number of the first string of each chunk, and how many there are
+        self._firsts = [0]  # number of the first string of each chunk, and how many there are
         self.extend(list(texts))
 
     @classmethod
@@ -34,22 +35,22 @@ class TextPool:
     def _append(self, pool: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> None:
         if len(offsets) > 1:
             self._chunks.append((pool, offsets))
-            self._firsts = np.append(self._firsts, self._firsts[-1] + len(offsets) - 1)
+            self._firsts.append(self._firsts[-1] + len(offsets) - 1)
 
     def extend(self, texts: Sequence[str]) -> None:
         """Add strings at the end."""
         self._append(*pooled(texts))
 
     def __len__(self) -> int:
-        return int(self._firsts[-1])
+        return self._firsts[-1]
 
     def __getitem__(self, i: int) -> str:
         if not 0 <= i < len(self):
             raise IndexError(f"there are {len(self)} texts, got number {i}")
-        chunk = int(np.searchsorted(self._firsts, i, side="right")) - 1
+        chunk = bisect.bisect_right(self._firsts, i) - 1
         pool, offsets = self._chunks[chunk]
-        at = i - int(self._firsts[chunk])
-        return pool[offsets[at] : offsets[at + 1]].tobytes().decode("utf-8", "surrogatepass")
+        at = i - self._firsts[chunk]
+        return str(pool[offsets[at] : offsets[at + 1]].data, "utf-8", "surrogatepass")
 
     @property
     def nbytes(self) -> int:

@@ -10,6 +10,7 @@ import numpy.typing as npt
 from sparsenn import storage
 from sparsenn.adapters.counting import (
     Collection,
+    Counts,
     Splitter,
     count_hashed,
     count_known,
@@ -218,7 +219,7 @@ class TextVectorizer:
         self.fit_transform(texts)
         return self
 
-    def _counts(self, texts: Iterable[str]) -> Any:
+    def _counts(self, texts: Iterable[str]) -> Counts:
         splitter, _ = self._fitted()
         if self.n_features is not None:
             return count_known_hashed(splitter, texts, self.n_features, self.n_jobs)
@@ -232,11 +233,16 @@ class TextVectorizer:
         ValueError
             Not fitted, or something that is no text.
         """
-        return self._fitted()[1].weigh(self._counts(texts), self.n_jobs)
+        return self._fitted()[1].weigh(self._counts(texts).tocsr(), self.n_jobs)
 
     def transform_queries(self, texts: Iterable[str]) -> Any:
         """Rows of queries; with BM25 they are counts, else the same as `transform`."""
-        return self._fitted()[1].weigh_queries(self._counts(texts), self.n_jobs)
+        return self.query_rows(texts).tocsr()
+
+    def query_rows(self, texts: Iterable[str]) -> Counts:
+        """The same, as plain arrays that an index takes."""
+        found: Counts = self._fitted()[1].weigh_queries(self._counts(texts), self.n_jobs)
+        return found
 
     def described(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """The fitted vectorizer as what JSON can hold, and arrays."""
