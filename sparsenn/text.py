@@ -159,15 +159,17 @@ class TextIndex:
     def _fit(self, source: Source, ids: Iterable[Hashable] | None) -> "TextIndex":
         pool = TextPool()
         named: list[Hashable] = []
-        rows = self._made.fit_transform(_passing(source, pool if self.keep_texts else None, named))
+        made = self._made.fresh()
+        rows = made.fit_transform(_passing(source, pool if self.keep_texts else None, named))
         chosen = _check_ids(named or ids, rows.shape[0])
         warn_of_misfits(
             resolve(self.metric, self.metric_params),
             rows,
-            made_for="dot" if self._made.metric == "dot" else None,
+            made_for="dot" if made.metric == "dot" else None,
             stacklevel=4,
         )
         index = self._new_index().fit(rows)
+        self._made = made
         self._index, self._texts, self._own = index, pool if self.keep_texts else None, chosen
         self._numbers = None
         return self
@@ -314,7 +316,8 @@ class TextIndex:
         state, vectors, found = self._query(texts, k, recall, allowed, n_jobs)
         record = state.space.bound.metric
         rows = state.space.read(vectors, "Q") if explain or record.worst is None else None
-        lists = self._hits(state, rows, found, explain)
+        empty = np.diff(vectors.indptr) == 0 if hasattr(vectors, "indptr") else None
+        lists = self._hits(state, rows, found, explain, empty)
         return lists[0] if isinstance(texts, str) else lists
 
     def query(
@@ -403,14 +406,24 @@ class TextIndex:
         found = state.nearest(row, min(k + 1, len(index)), 1, recall=1.0)
         others = np.flatnonzero(found.indices[0] != number)[:k]
         others_only = Neighbors(found.indices[:, others], found.distances[:, others])
-        return self._hits(state, row, others_only, explain)[0]
+        empty = np.diff(row.indptr) == 0 if row.container == "csr" else None
+        return self._hits(state, row, others_only, explain, empty)[0]
 
-    def _hits(self, state: State, rows: Rows | None, found: Neighbors, explain: bool) -> HitLists:
+    def _hits(
+        self,
+        state: State,
+        rows: Rows | None,
+        found: Neighbors,
+        explain: bool,
+        empty: npt.NDArray[np.bool_] | None,
+    ) -> HitLists:
         """Hits of queries, without texts that share nothing with them where nothing is farther."""
         worst = state.space.bound.metric.worst
         keep = found.indices >= 0
         if worst is not None:
             keep &= found.distances < np.float32(worst)
+            if empty is not None:  # as near to empty texts as can be, which is no answer
+                keep[empty] = False
         kept = keep.sum(axis=1).tolist()  # the nearest come first
         every = zip(
             kept, found.indices.tolist(), found.distances.tolist(), self._scores(state, rows, found), strict=True

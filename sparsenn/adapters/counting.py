@@ -120,6 +120,10 @@ class Splitter:
         if self.strip_accents:
             texts = [strip_accents(text) for text in texts]
         encoded = [text.encode("utf-8", "surrogatepass") for text in texts]
+        if len(encoded) == 1:  # a query: fewer steps
+            n = len(encoded[0])
+            only = np.frombuffer(bytearray(encoded[0] + b"\n"), np.uint8)
+            return only, np.array([0, n + 1], np.int64), n == len(texts[0])
         bounds = np.zeros(len(encoded) + 1, np.int64)
         np.cumsum(np.fromiter(map(len, encoded), np.int64, len(encoded)) + 1, out=bounds[1:])
         encoded.append(b"")
@@ -156,10 +160,14 @@ def occurrences(starts: npt.NDArray[np.int64], terms: npt.NDArray[np.int32]) -> 
     """Occurrences of terms to counts, sorted by term."""
     n = len(starts) - 1
     if n == 1:  # one short query: fewer steps
-        keys = np.sort(terms)
-        first = np.flatnonzero(np.append(True, keys[1:] != keys[:-1])[: len(keys)])
-        ends = np.append(first, len(keys))
-        return Counted(np.array([0, len(first)], np.int64), keys[first], ends[1:] - ends[:-1])
+        columns = np.sort(terms)
+        new = np.ones(len(columns), np.bool_)
+        np.not_equal(columns[1:], columns[:-1], out=new[1:])
+        counts = np.ones(len(columns), np.int64)
+        if not new.all():
+            places = new.nonzero()[0]
+            columns, counts = columns[places], np.diff(places, append=len(new))
+        return Counted(np.array([0, len(columns)], np.int64), columns, counts)
     keys = (np.repeat(np.arange(n, dtype=np.int64), np.diff(starts)) << 32) | terms
     keys.sort()
     first = np.flatnonzero(np.concatenate([[True], keys[1:] != keys[:-1]])[: len(keys)])

@@ -1,5 +1,6 @@
 """A user's own vectoriser (scikit-learn's, a pipeline, anything with `transform`) as one of ours."""
 
+import copy
 import io
 import warnings
 from collections.abc import Iterable
@@ -35,6 +36,11 @@ class OutsideVectorizer:
         self.weighting = None if weighting is None else make_weighting(weighting)
         self.weighting_: Weighting | None = None
         self.metric = "cosine" if self.weighting is None else self.weighting.metric
+
+    def fresh(self) -> "OutsideVectorizer":
+        """The same, with a copy of the vectoriser where it has to be fitted."""
+        own = self.vectorizer if _is_fitted(self.vectorizer) else copy.deepcopy(self.vectorizer)
+        return OutsideVectorizer(own, self.weighting)
 
     def fit_transform(self, texts: Iterable[str]) -> Any:
         """Rows of texts; the vectoriser is fitted if it is not."""

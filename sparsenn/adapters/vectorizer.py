@@ -1,5 +1,6 @@
 """Texts to sparse rows: `TextVectorizer`, and short names for its usual settings."""
 
+import copy
 import pathlib
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -136,6 +137,10 @@ class TextVectorizer:
             if self.n_features > 2**31 - 1:
                 raise ValueError(f"n_features must be below 2^31, got {self.n_features}")
         count_jobs(self.n_jobs)
+
+    def fresh(self) -> "TextVectorizer":
+        """The same settings in another object, to be fitted without touching this one."""
+        return copy.copy(self)
 
     @property
     def metric(self) -> str:
