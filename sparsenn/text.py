@@ -242,6 +242,14 @@ class TextIndex:
         return len(self._fitted())
 
     @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays held: rows and inverted lists, vocabulary, texts."""
+        engines = sum(segment.engine.nbytes for segment in self._fitted()._now().segments)
+        vocabulary = getattr(self._made, "vocabulary_", None)
+        held = 0 if not isinstance(self._made, TextVectorizer) or vocabulary is None else vocabulary.nbytes
+        return engines + held + (0 if self._texts is None else self._texts.nbytes)
+
+    @property
     def ids(self) -> list[Hashable]:
         """Ids of the texts that are there, in the order in which they were added."""
         return [self._id(number) for number in self._fitted().ids.tolist()]
