@@ -236,7 +236,7 @@ def _print_cells(rows: Sequence[Sequence[str]]) -> None:
 def header() -> str:
     """Machine, versions, date, commit and command, in one line."""
     packages = ["numpy", "scipy", "numba", "scikit-learn", "sparse-dot-topn", "pyvsag", "pynndescent"]
-    packages += ["pyseismic-lsr", "kannolo", "nmslib-metabrainz", "hnswlib"]
+    packages += ["pyseismic-lsr", "kannolo", "nmslib-metabrainz", "hnswlib", "bm25s", "datasets"]
     versions = [f"Python {platform.python_version()}"]
     for name in packages:
         with suppress(importlib.metadata.PackageNotFoundError):

@@ -13,6 +13,7 @@ SCRIPTS = [
     "bench_graph.py",
     "bench_query.py",
     "bench_proxies.py",
+    "bench_text.py",
     "bench_kernels.py",
     "bench_cold_start.py",
 ]

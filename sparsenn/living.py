@@ -246,6 +246,10 @@ class Living:
         """
         from sparsenn import __version__
 
+        storage.save(path, *self._described(), __version__)
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """What `save` writes: the contents of a manifest, and arrays."""
         bound = resolve(self.metric, self.metric_params)
         if bound.function is not None:
             raise ValueError(
@@ -256,7 +260,7 @@ class Living:
         options = {name: packer.put(f"options.{name}", getattr(self, name)) for name in KEPT}
         metric = {"name": bound.metric.name, "params": packer.put("metric.params", bound.params)}
         described = {"options": options, "metric": metric, "state": pack_state(self._now(), packer, whole=True)}
-        storage.save(path, described, packer.arrays, __version__)
+        return described, packer.arrays
 
     @classmethod
     def load(cls, path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Self:
@@ -286,16 +290,24 @@ class Living:
             message names the file.
         """
         stored = storage.load(path, mmap=mmap, verify=verify)
+        return cls._restored(stored.contents, stored.arrays, path, verify or (verify is None and not mmap))
+
+    @classmethod
+    def _restored(
+        cls, contents: Any, arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str], check: bool
+    ) -> Self:
+        """Make the index that `_described` told of; `check`: whether its arrays fit together."""
         try:
-            metric = stored.contents["metric"]
-            params = unpack(metric["params"], stored.arrays)
-            options = {name: unpack(stored.contents["options"][name], stored.arrays) for name in KEPT}
+            metric = contents["metric"]
+            params = unpack(metric["params"], arrays)
+            options = {name: unpack(contents["options"][name], arrays) for name in KEPT}
             made: Any = cls
             index: Self = made(metric["name"], params or None, **options)
+            described = contents["state"]
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
-        index._keep(stored.contents["state"], stored.arrays)
-        if verify or (verify is None and not mmap):
+        index._keep(described, arrays)
+        if check:
             check_state(index._now())
         return index
 

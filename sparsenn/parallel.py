@@ -4,10 +4,12 @@ import functools
 import os
 import threading
 import weakref
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
 
 
@@ -103,3 +105,23 @@ def map_blocks(
         return [block(start) for start in starts]
     with ThreadPoolExecutor(min(jobs, len(starts))) as pool:
         return list(pool.map(block, starts))
+
+
+def map_stream(function: Callable[[S], T], items: Iterable[S], n_jobs: int | None) -> Iterator[T]:
+    """Call a function on each item of a stream; results in order. No more items are read than threads can take."""
+    jobs = count_jobs(n_jobs)
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

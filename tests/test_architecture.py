@@ -34,7 +34,8 @@ FLOORS = [
         "search",
     ],
     ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "living", "index"],
-    ["textio", "docstrings", "terminal", "catalogue", "demo", "cli"],
+    {"adapters", "evaluation", "explanation"},
+    ["hits", "text", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
 METRICS = [
     {"registry", "formulas"},

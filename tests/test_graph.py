@@ -478,7 +478,8 @@ def test_a_plan_says_what_it_chose_and_why():
 
 
 def test_a_graph_is_made_where_it_pays_for_the_expected_queries():
-    rows = np.random.default_rng(0).normal(size=(8000, 40)).astype(np.float32)
+    rng = np.random.default_rng(0)
+    rows = (rng.normal(size=(8000, 6)) @ rng.normal(size=(6, 40))).astype(np.float32)
     plans = [sn.Index("manhattan", expected_queries=many).fit(rows).plan_ for many in (0, 10, 10**7)]
     assert [plan.method for plan in plans] == ["exact", "exact", "graph"]
     assert "does not pay for 10 queries" in plans[1].reason

@@ -1,0 +1,321 @@
+import threading
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.decomposition import TruncatedSVD
+from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
+from sklearn.metrics.pairwise import cosine_similarity
+from sklearn.pipeline import make_pipeline
+
+import sparsenn as sn
+from sparsenn.adapters import BM25, TextVectorizer
+
+TEXTS = [
+    "the cat sat on the mat",
+    "stock markets fell on monday",
+    "markets rose as stocks fell again",
+    "",
+    "a bird in the hand is worth two in the bush",
+    None,
+    "the dog and the cat and the bird",
+]
+WEIGHTINGS = ["tfidf", "bm25", "counts", "binary"]
+
+
+@pytest.fixture(params=WEIGHTINGS)
+def weighting(request):
+    return request.param
+
+
+def corpus(n=150, seed=0):
+    rng = np.random.default_rng(seed)
+    return [" ".join(f"w{int(i)}" for i in rng.zipf(1.3, rng.integers(1, 40)) if i < 300) + " end" for _ in range(n)]
+
+
+def test_one_text_gives_a_list_and_many_a_list_of_lists(weighting):
+    index = sn.TextIndex(weighting).fit(TEXTS, ids="abcdefg")
+    one, many = index.search("the cat", k=3), index.search(["the cat", "zebra", ""], k=3)
+    assert isinstance(one, list)
+    assert all(isinstance(hit, sn.Hit) for hit in one)
+    assert many[0] == one
+    assert many[1:] == [[], []]  # what shares nothing is not found
+    assert {hit.id for hit in one} <= set("ag" + "e")
+    assert one[0].text == index.text_of(one[0].id)
+    assert one[0].terms is None
+    assert [hit.distance for hit in one] == sorted(hit.distance for hit in one)
+    assert index.search([]) == []
+
+
+def test_tfidf_scores_are_sklearns_cosine():
+    texts, asked = corpus(), corpus(20, seed=1)
+    vectorizer = TfidfVectorizer(sublinear_tf=True)
+    rows = vectorizer.fit_transform(texts)
+    want = cosine_similarity(vectorizer.transform(asked), rows)
+    for hits, true in zip(sn.TextIndex().fit(texts).search(asked, k=8), want, strict=True):
+        np.testing.assert_allclose([h.score for h in hits], np.sort(true)[::-1][:8], atol=1e-6)
+        np.testing.assert_allclose([h.score for h in hits], true[[h.id for h in hits]], atol=1e-6)
+
+
+METRICS = [name for name in sn.metrics.names() if name != "seuclidean" and sn.metrics.get(name).pair is None
+           and "csr" in sn.metrics.get(name).containers and not sn.metrics.get(name).project]  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:.*sees only which columns")
+@pytest.mark.parametrize("metric", METRICS)
+def test_contributions_sum_to_the_score_of_every_metric_of_shared_terms(metric):
+    params = dict(sn.metrics.get(metric).example)
+    params = {key: value for key, value in params.items() if np.ndim(value) == 0}
+    index = sn.TextIndex("counts", metric=metric, metric_params=params or None).fit(corpus())
+    seen = 0
+    for hits in index.search(corpus(30, seed=2), k=10, explain=True):
+        for hit in hits:
+            total = sum(share for _, share in hit.terms)
+            scale = max(abs(hit.score), abs(hit.distance), 1.0)
+            if sn.metrics.get(metric).invert is not None and sn.metrics.get(metric).worst is None:
+                scale = max(scale, hit.distance**2)
+            assert total == pytest.approx(hit.score, abs=1e-5 * scale)
+            seen += len(hit.terms)
+    assert seen > 100
+
+
+def test_explanations_are_the_products_of_cosine():
+    texts = corpus()
+    vectorizer = TfidfVectorizer(sublinear_tf=True)
+    rows = vectorizer.fit_transform(texts)
+    asked = corpus(1, seed=5)[0]
+    vector = vectorizer.transform([asked]).toarray()[0]
+    for hit in sn.TextIndex().fit(texts).search(asked, explain=True):
+        products = vector * rows[hit.id].toarray()[0]
+        want = {term: products[column] for term, column in vectorizer.vocabulary_.items() if products[column]}
+        assert dict(hit.terms) == pytest.approx(want, abs=1e-6)
+        shares = [share for _, share in hit.terms]
+        assert shares == sorted(shares, reverse=True)
+
+
+def test_more_like_this_leaves_itself_out(weighting):
+    texts = corpus()
+    index = sn.TextIndex(weighting).fit(texts)
+    for number in (0, 77):
+        hits = index.more_like_this(number, k=5, explain=True)
+        assert number not in [hit.id for hit in hits]
+        assert len(hits) == 5
+        for hit in hits:
+            assert sum(share for _, share in hit.terms) == pytest.approx(hit.score, rel=1e-5)
+    want = sn.exact_neighbors(TextVectorizer("tfidf").fit_transform(texts), k=5)
+    found = [hit.id for hit in sn.TextIndex().fit(texts).more_like_this(3, k=5)]
+    assert found == want.indices[3].tolist()
+
+
+def test_hits_become_tables():
+    index = sn.TextIndex().fit(TEXTS)
+    hits, lists = index.search("the cat", explain=True), index.search(["the cat", "monday", "nothing"])
+    for frame in (hits.to_pandas(), hits.to_polars(), hits.to_arrow().to_pandas()):
+        assert list(frame.columns) == ["rank", "id", "score", "distance", "text", "terms"]
+        assert list(frame["id"]) == [hit.id for hit in hits]
+        assert frame["terms"][0][0]["term"] == hits[0].terms[0][0]
+    assert lists.to_pandas()["query"].tolist() == [0] * len(lists[0]) + [1]
+    assert lists.to_polars().height == lists.to_arrow().num_rows == len(lists[0]) + 1
+
+
+def test_queries_as_arrays():
+    index = sn.TextIndex().fit(TEXTS, ids="abcdefg")
+    found = index.query(["the cat", "monday"], k=2)
+    assert found.indices.dtype == np.int64
+    hits = index.search(["the cat", "monday"], k=2)
+    ids = index.ids_of(found.indices)
+    assert [ids[0].tolist(), ids[1, :1].tolist()] == [[h.id for h in some] for some in hits]
+    assert index.ids_of([[-1]]).tolist() == [[None]]
+    assert sn.TextIndex().fit(TEXTS).ids_of([3, -1]).tolist() == [3, -1]
+
+
+def test_some_texts_only():
+    index = sn.TextIndex().fit(TEXTS, ids="abcdefg")
+    assert [hit.id for hit in index.search("the cat", allowed=["a", "e"])] == ["a", "e"]
+    with pytest.raises(ValueError, match="there is no text with the id 'z'"):
+        index.search("the cat", allowed=["z"])
+
+
+def test_texts_are_added_and_removed(weighting):
+    texts = corpus()
+    index = sn.TextIndex(weighting).fit(texts[:140], ids=[f"t{i}" for i in range(140)])
+    assert index.add(texts[140:], ids=[f"t{i}" for i in range(140, 150)]) == [f"t{i}" for i in range(140, 150)]
+    index.remove(["t3", "t145"])
+    assert len(index) == 148
+    assert "t3" not in index.ids
+    for number in (7, 142):
+        hits = index.search(texts[number], k=5, explain=True)
+        assert f"t{number}" in [hit.id for hit in hits]
+        assert not {"t3", "t145"} & {hit.id for hit in hits}
+        for hit in hits:
+            assert hit.text == texts[int(hit.id[1:])]
+            assert sum(share for _, share in hit.terms) == pytest.approx(hit.score, rel=1e-5)
+        assert f"t{number}" not in [hit.id for hit in index.more_like_this(f"t{number}")]
+    for call in (lambda: index.remove(["t3"]), lambda: index.text_of("t3"), lambda: index.more_like_this("t145")):
+        with pytest.raises(ValueError, match="there is no text with the id 't"):
+            call()
+    assert index.add(["new one end"], ids=["t3"]) == ["t3"]
+    assert index.text_of("t3") == "new one end"
+
+
+@pytest.mark.parametrize(("call", "message"), [
+    (lambda index: index.add(["x"]), "give ids= here too"),
+    (lambda index: index.add(["x"], ids=["a"]), "the id 'a' is there already"),
+    (lambda index: index.add(["x"], ids=["y", "z"]), "there are 1 texts and 2 ids"),
+    (lambda index: index.add([b"x"], ids=["y"]), "text 0 is bytes"),
+    (lambda index: index.add("x", ids=["y"]), "not one string"),
+    (lambda index: index.remove("a"), "must be a list of ids"),
+    (lambda index: index.remove(["a", "a"]), "a|twice"),
+])  # fmt: skip
+def test_failed_changes_change_nothing(call, message):
+    index = sn.TextIndex().fit(TEXTS, ids="abcdefg")
+    before = index.search("the cat"), index.ids
+    with pytest.raises(ValueError, match=message):
+        call(index)
+    assert (index.search("the cat"), index.ids) == before
+    with pytest.raises(ValueError, match="leave ids out"):
+        sn.TextIndex().fit(TEXTS).add(["x"], ids=["y"])
+
+
+@pytest.mark.parametrize("mmap", [False, True])
+def test_a_saved_index_answers_the_same(tmp_path, weighting, mmap):
+    texts = corpus()
+    for ids in (None, range(100, 250), [f"é{i}" for i in range(150)]):
+        index = sn.TextIndex(weighting, keep_texts=ids is not None).fit(texts, ids=ids)
+        index.remove(index.ids[3:5])
+        index.save(tmp_path / "x")
+        loaded = sn.TextIndex.load(tmp_path / "x", mmap=mmap)
+        assert loaded.search(texts[9], explain=True) == index.search(texts[9], explain=True)
+        assert loaded.ids == index.ids
+        assert loaded.add(["w1 w2"], ids=None if ids is None else [index.ids[0] * 9]) is not None
+    suffixes = {path.suffix for path in (tmp_path / "x").rglob("*") if path.is_file()}
+    assert suffixes <= {".json", ".npy", ""}
+
+
+def test_what_cannot_be_saved_says_so(tmp_path):
+    with pytest.raises(ValueError, match="all are integers of 64 bits, or all are strings: there is tuple"):
+        sn.TextIndex().fit(["aa", "bb"], ids=[(1, 2), "x"]).save(tmp_path / "x")
+    sn.Index().fit(np.eye(2)).save(tmp_path / "rows")
+    with pytest.raises(ValueError, match="holds no text index"):
+        sn.TextIndex.load(tmp_path / "rows")
+
+
+def test_a_foreign_vectorizer_needs_leave_and_warns(tmp_path):
+    index = sn.TextIndex(vectorizer=CountVectorizer(), weighting="bm25").fit(TEXTS)
+    with pytest.raises(ValueError, match="CountVectorizer can only be saved by pickle"):
+        index.save(tmp_path / "x")
+    index.save(tmp_path / "x", allow_pickle=True)
+    with pytest.raises(ValueError, match="say allow_pickle=True if you trust it"):
+        sn.TextIndex.load(tmp_path / "x")
+    with pytest.warns(UserWarning, match="loading it runs code"):
+        loaded = sn.TextIndex.load(tmp_path / "x", allow_pickle=True)
+    assert loaded.search("the cat", explain=True) == index.search("the cat", explain=True)
+
+
+def test_vectorizers_of_sklearn():
+    texts = corpus()
+    ours = sn.TextIndex("bm25").fit(texts)
+    asked = corpus(5, seed=3)
+    theirs = sn.TextIndex("bm25", vectorizer=CountVectorizer()).fit(texts)
+    for one, other in zip(ours.search(asked, explain=True), theirs.search(asked, explain=True), strict=True):
+        assert [hit.id for hit in one] == [hit.id for hit in other]
+        assert [hit.score for hit in one] == pytest.approx([hit.score for hit in other])
+        assert [dict(hit.terms) for hit in one] == [pytest.approx(dict(hit.terms)) for hit in other]
+    fitted = TfidfVectorizer(sublinear_tf=True).fit([*texts, "other words"])
+    columns = fitted.get_feature_names_out().tolist()
+    index = sn.TextIndex(vectorizer=fitted).fit(texts)
+    assert index.index_.n_features == len(columns)  # used as it is, not fitted again
+    dense = sn.TextIndex(vectorizer=make_pipeline(TfidfVectorizer(), TruncatedSVD(5, random_state=0))).fit(texts)
+    assert dense.search(texts[4], k=1)[0].id == 4
+    with pytest.raises(ValueError, match="no sum over shared terms"):
+        dense.search(texts[4], explain=True)
+    hashed = sn.TextIndex(vectorizer=HashingVectorizer(alternate_sign=False)).fit(texts)
+    assert hashed.search(texts[4], k=1, explain=True)[0].terms[0][0].isdigit()
+    own = sn.TextIndex(n_features=64).fit(texts)
+    assert own.search(texts[4], k=1, explain=True)[0].terms[0][0].startswith("#")
+
+
+@pytest.mark.parametrize(("options", "message"), [
+    ({"weighting": "bm26"}, "weighting must be one of"),
+    ({"metric": "cosines"}, "unknown metric 'cosines'"),
+    ({"method": "fast"}, "method must be one of"),
+    ({"vectorizer": TextVectorizer(), "ngram_range": (1, 2)}, "ngram_range is the vectorizer's own"),
+    ({"vectorizer": TextVectorizer(), "weighting": "bm25"}, "the TextVectorizer's own"),
+    ({"vectorizer": CountVectorizer(), "analyzer": "char"}, "analyzer is the vectorizer's own"),
+    ({"vectorizer": "tfidf"}, "vectorizer must have a method transform, got str"),
+])  # fmt: skip
+def test_bad_options_are_named(options, message):
+    with pytest.raises(ValueError, match=message):
+        sn.TextIndex(**options)
+
+
+@pytest.mark.parametrize(("texts", "ids", "message"), [
+    ([], None, "there are no texts"),
+    (["", None], None, "none of the 2 texts has a term"),
+    (["cat", b"dog"], None, "text 1 is bytes, not str"),
+    (["cat", 7], None, "text 1 must be str or missing"),
+    ("cat", None, "not one string"),
+    (["cat", "dog"], ["a", "a"], "the id 'a' is given to texts 0 and 1"),
+    (["cat", "dog"], ["a"], "there are 2 texts and 1 ids"),
+    (["cat", "dog"], ["a", None], "the id of text 1 is missing"),
+    (["cat", "dog"], [1.0, float("nan")], "the id of text 1 is missing"),
+])  # fmt: skip
+def test_bad_texts_and_ids_are_named_and_change_nothing(texts, ids, message):
+    index = sn.TextIndex().fit(TEXTS)
+    before = index.search("the cat")
+    with pytest.raises(ValueError, match=message):
+        index.fit(texts, ids=ids)
+    assert index.search("the cat") == before
+
+
+def test_bad_queries_are_named():
+    index = sn.TextIndex().fit(TEXTS)
+    with pytest.raises(ValueError, match="the query is bytes"):
+        index.search(b"cat")
+    with pytest.raises(ValueError, match="text 1 is bytes"):
+        index.search(["cat", b"cat"])
+    with pytest.raises(ValueError, match="k must be at least 1"):
+        index.search("cat", k=0)
+    with pytest.raises(ValueError, match="no texts yet"):
+        sn.TextIndex().search("cat")
+    assert index.search(None or "") == []
+    assert index.search([None]) == [[]]
+    with pytest.raises(ValueError, match="give ids or id_column, not both"):
+        index.fit(pd.DataFrame({"text": ["cat"], "id": [1]}), ids=[1], id_column="id")
+
+
+def test_a_wrong_metric_is_warned_of():
+    with pytest.warns(UserWarning, match="sees only which columns"):
+        sn.TextIndex("counts", metric="jaccard").fit(TEXTS * 2)
+    with pytest.warns(UserWarning, match="they are no BM25"):
+        sn.TextIndex(BM25(k1=1.2), metric="cosine").fit(TEXTS)
+
+
+def test_long_texts_and_many_threads():
+    long = "lorem ipsum dolor " * 560_000
+    texts = ["ipsum now", long, "something else"]
+    index = sn.TextIndex("bm25").fit(texts)
+    assert [hit.id for hit in index.search(["dolor", long[:100]], k=1)[0]] == [1]
+    want, got = index.search(["ipsum", "else"]), []
+    threads = [threading.Thread(target=lambda: got.append(index.search(["ipsum", "else"]))) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert got == [want] * 4
+
+
+def test_fewer_than_k_and_a_single_text():
+    index = sn.TextIndex().fit(["only one"])
+    assert [hit.id for hit in index.search("one", k=10)] == [0]
+    assert index.more_like_this(0) == []
+    assert repr(index).startswith("TextIndex(TextVectorizer(tfidf")
+    assert "not fitted" in repr(sn.TextIndex())
+
+
+def test_without_a_worst_distance_the_score_is_what_is_shared():
+    index = sn.TextIndex("counts", metric="euclidean").fit(["aa bb", "bb cc cc", "dd"])
+    hits = {hit.id: hit for hit in index.search("bb cc", k=3, explain=True)}
+    assert hits[1].score == pytest.approx(2 * (1 * 1 + 1 * 2))  # 2 x·y, off the squared distance
+    assert hits[2].terms == ()
+    assert hits[2].score == pytest.approx(0, abs=1e-6)
