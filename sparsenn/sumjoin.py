@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from sparsenn._jit import call_float, entry, kernel, maker, prefetch
 from sparsenn.countjoin import first_at_least, grown, make_pairs
-from sparsenn.distance import BLOCK, BY_NORM, Compiled, Space, Store, evaluate, finish_rows, scatter, take, unscatter
+from sparsenn.distance import BLOCK, BY_NORM, Space, Store, evaluate, finish_rows, scatter, take, unscatter
 from sparsenn.grouping import mixed
 from sparsenn.postings import rank_columns, renumber
 from sparsenn.rows import Rows
