@@ -3,7 +3,12 @@
 >>> import sparsenn as sn
 >>> index = sn.Index(metric="cosine").fit(tfidf_rows)          # doctest: +SKIP
 >>> indices, distances = index.query(new_rows, k=10)           # doctest: +SKIP
+
+>>> sn.TextIndex().fit(texts).search("a query", k=5)           # doctest: +SKIP
 """
+
+import importlib
+from typing import TYPE_CHECKING, Any
 
 from sparsenn import metrics
 from sparsenn.exact import exact_neighbors, pairwise_distances
@@ -12,14 +17,23 @@ from sparsenn.join import join_blocks, save_pairs, similarity_join
 from sparsenn.planning import Plan
 from sparsenn.results import Neighbors, Pairs, RaggedNeighbors, RecallEstimate
 
+if TYPE_CHECKING:
+    from sparsenn import adapters, evaluation
+    from sparsenn.hits import Hit
+    from sparsenn.text import TextIndex
+
 __version__ = "0.1.0"
 __all__ = [
+    "Hit",
     "Index",
     "Neighbors",
     "Pairs",
     "Plan",
     "RaggedNeighbors",
     "RecallEstimate",
+    "TextIndex",
+    "adapters",
+    "evaluation",
     "exact_neighbors",
     "join_blocks",
     "metrics",
@@ -27,3 +41,13 @@ __all__ = [
     "save_pairs",
     "similarity_join",
 ]
+
+_LATER = {"Hit": "hits", "TextIndex": "text", "adapters": "", "evaluation": ""}
+
+
+def __getattr__(name: str) -> Any:
+    """Load what deals in texts when it is asked for."""
+    if name not in _LATER:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    module = importlib.import_module(f"sparsenn.{_LATER[name] or name}")
+    return getattr(module, name) if _LATER[name] else module

@@ -1,7 +1,6 @@
 """How an index answers queries: exactly, or by the cheapest way that reached the recall asked for on a sample."""
 
 import functools
-import threading
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -19,7 +18,7 @@ from sparsenn.filters import Filter
 from sparsenn.forest import grow_forest
 from sparsenn.graph import link_rows
 from sparsenn.neighborgraph import DEEPEST, small_form
-from sparsenn.parallel import map_blocks
+from sparsenn.parallel import ForkLock, map_blocks
 from sparsenn.planning import PER_QUERY, Plan, exact_cost
 from sparsenn.proxies import ProxyEngine
 from sparsenn.results import Neighbors, RaggedNeighbors
@@ -80,6 +79,10 @@ class Answers:
         Gives the threads of the preparation.
     proxies : ProxyEngine, optional
         Where the metric has a proxy; with some of the rows, to calibrate by.
+    prepared : callable, optional
+        Gives the searcher of a saved index.
+    cost : float, optional
+        Predicted nanoseconds of an exact query, if they are known.
     """
 
     def __init__(
@@ -92,16 +95,18 @@ class Answers:
         seed: np.uint64,
         n_jobs: Callable[[], int | None],
         proxies: tuple[ProxyEngine, Rows] | None = None,
+        prepared: Callable[[], Searcher] | None = None,
+        cost: float | None = None,
     ):
         self.engine, self.plan, self.method = engine, plan, method
         self._graph, self._alpha, self._seed, self._jobs = graph, alpha, seed, n_jobs
-        self._proxies = proxies
+        self._proxies, self._prepared = proxies, prepared
         self._learnt: Rows | None = None
         self._searcher: Searcher | None = None
         self._calibrations: dict[int, Calibration] = {}
         self.last: Calibration | None = None  # made or used last
-        self._lock = threading.RLock()
-        self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1)
+        self._lock = ForkLock()
+        self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1) if cost is None else cost
 
     @functools.cached_property
     def approximate(self) -> bool:
@@ -134,8 +139,15 @@ class Answers:
         """Rows prepared for approximate search, when first asked for."""
         with self._lock:
             if self._searcher is None:
-                self._searcher = self._prepare()
+                self._searcher = self._prepared() if self._prepared else self._prepare()
             return self._searcher
+
+    def inherit(self, other: "Answers") -> None:
+        """Take over what a sample of another collection told, most of whose rows are these."""
+        ways = [(a.approximate, a._heads, a._proxies is None, a.plan.method == "graph") for a in (self, other)]
+        if ways[0] == ways[1]:
+            with other._lock:
+                self._learnt, self.last, self._calibrations = other._learnt, other.last, dict(other._calibrations)
 
     def _prepare(self) -> Searcher:
         engine = self.engine
@@ -215,7 +227,10 @@ class Answers:
         return Calibration(count, tuple(settings), most, cut)
 
     def choose(self, k: int, recall: float | None, epsilon: float | None, depth: int = 4) -> Setting | None:
-        """Return the setting for usual queries, None for exact search; `depth`: calls from here up to the user's."""
+        """Return the setting for usual queries, None for exact search.
+
+        `depth`: calls from here up to the user's, who may have to be warned; nobody is, where it is below 1.
+        """
         if not self.approximate or recall == 1.0 or k >= self.engine.n_rows:
             return None
         if epsilon is not None:
@@ -227,7 +242,7 @@ class Answers:
         asked = RECALL if recall is None else recall
         calibration = self.calibration(k)
         setting = calibration.pick(asked)
-        if setting is None and not calibration.cut:
+        if setting is None and not calibration.cut and depth > 0:
             best = calibration.settings[-1].recall if calibration.settings else 0.0
             warnings.warn(
                 f"no approximate setting reached a recall of {asked:g} (the best had {best:.3f}): "
@@ -280,7 +295,13 @@ class Answers:
         return found
 
     def within(
-        self, queries: Rows, radius: float, n_jobs: int | None, recall: float | None, filter: Filter | None
+        self,
+        queries: Rows,
+        radius: float,
+        n_jobs: int | None,
+        recall: float | None,
+        filter: Filter | None,
+        depth: int = 5,
     ) -> RaggedNeighbors:
         """All rows within a radius: more and more neighbours are asked for, until the last is farther."""
         count, n = FIRST_WITHIN, self.engine.n_rows
@@ -295,7 +316,7 @@ class Answers:
         left = np.arange(len(queries))
         parts: list[tuple[Any, Any, Any]] = []  # queries, how many rows each has, rows and distances
         while left.size and count * GROWTH < n:
-            found = self.nearest(queries.take(left), count, n_jobs, sure, depth=5)
+            found = self.nearest(queries.take(left), count, n_jobs, sure, depth=depth)
             done = ~(found.distances[:, -1] <= narrow)
             near = found.distances[done] <= narrow
             parts.append((left[done], near.sum(axis=1), (found.indices[done][near], found.distances[done][near])))

@@ -12,10 +12,10 @@ import click
 import numpy as np
 
 from sparsenn import Index, Neighbors, __version__, catalogue
+from sparsenn.adapters.files import read_texts
 from sparsenn.metrics import BoundMetric, Metric, get, resolve
 from sparsenn.metrics.registry import REQUIRED
 from sparsenn.terminal import allow_any_text, excerpt, highlight, row, terminal_width
-from sparsenn.textio import read_texts
 
 DIM: dict[str, Any] = {"dim": True}
 COMMON = 1 + math.log(3)  # inverse document frequency of a word that every third row has

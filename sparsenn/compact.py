@@ -56,6 +56,7 @@ class Form:
     edges: int = 0
     blur: float = 1.0
     express: Callable[[Store], Store] | None = None  # queries as rows of `x`; None where they are as they come
+    basis: "Basis | None" = None  # of a sketch
 
     def reordered(self, order: npt.NDArray[np.int64]) -> "Form":
         """Return the form with its rows in another order."""
@@ -215,9 +216,30 @@ def _sketch(
 ) -> Form:
     """Project all rows and round them to bytes."""
     m = len(store.indices)
-    shift, offset, narrow = (mean @ axes).astype(np.float32), mean @ mean / 2, mean.astype(np.float32)
-    first = store.data[: BLOCK_ROWS * m].reshape(-1, m) @ axes - shift
+    first = store.data[: BLOCK_ROWS * m].reshape(-1, m) @ axes - (mean @ axes).astype(np.float32)
     step = max(REACH * float(first.std()) / 127, 1e-30)
+    basis = Basis(mean, axes, step, width, centred)
+    express = express_by(basis)
+    with one_blas_thread:
+        x = express(store, n_jobs)
+    return sketch_form(record, metric, basis, x)
+
+
+class Basis(NamedTuple):
+    """What a sketch is made by: the rows' mean, the axes, a byte's step, bytes, and whether the mean is taken off."""
+
+    mean: npt.NDArray[np.float64]
+    axes: npt.NDArray[np.float32]
+    step: float
+    width: int
+    centred: bool
+
+
+def express_by(basis: Basis) -> Callable[..., Store]:
+    """Make the function that projects rows and rounds them to bytes."""
+    mean, axes, step, width, centred = basis
+    m = len(mean)
+    shift, offset, narrow = (mean @ axes).astype(np.float32), mean @ mean / 2, mean.astype(np.float32)
 
     def express(rows: Store, jobs: int | None = 1) -> Store:
         n = len(rows.indptr) - 1
@@ -239,15 +261,18 @@ def _sketch(
         words = codes.reshape(-1).view(np.float32)
         return Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, stats)
 
-    with one_blas_thread:
-        x = express(store, n_jobs)
+    return express
+
+
+def sketch_form(record: Any, metric: Compiled, basis: Basis, x: Store) -> Form:
+    """Sketches as a form of the rows."""
     small = metric._replace(
-        measure=traversal.inner_bytes(width),
-        settle=traversal.finish(record.finish, record.additive, record.factor, scaled=True, centred=centred),
+        measure=traversal.inner_bytes(basis.width),
+        settle=traversal.finish(record.finish, record.additive, record.factor, scaled=True, centred=basis.centred),
         refine=0,
-        params=np.append(metric.params, step * step),
+        params=np.append(metric.params, basis.step * basis.step),
     )
-    return Form(f"sketches of {width} bytes", small, x, x, express=express)
+    return Form(f"sketches of {basis.width} bytes", small, x, x, express=express_by(basis), basis=basis)
 
 
 class Truth(NamedTuple):

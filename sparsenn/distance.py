@@ -76,18 +76,40 @@ class Space:
             if width != rows.shape[1]:
                 raise ValueError(f"{record.name}: VI is {width}x{width}, but the rows have {rows.shape[1]} columns")
             projection = (rows.to_dense().matrix().mean(axis=0, dtype=np.float64), record.project(bound.params))
-        container = "dense" if projection else rows.container
-        packed = bound.pack(rows.shape[1])
-        compiled = _compile(bound, container, packed)
+        return cls.prepared(bound, "dense" if projection else rows.container, rows.shape[1], projection)
+
+    @classmethod
+    def prepared(cls, bound: BoundMetric, container: str, n_features: int, projection: Any) -> "Space":
+        """Compile what a fitted metric needs for rows of a container and width."""
+        record = bound.metric
         return cls(
             bound,
             container,
-            rows.shape[1],
-            compiled,
+            n_features,
+            _compile(bound, container, bound.pack(n_features)),
             projection,
             tuple(traversal.sums(s) for s in record.statistics),
             traversal.transform(record.transform) if record.transform else 0,
         )
+
+    def widened(self, n_features: int) -> "Space":
+        """Return the same for rows with more columns.
+
+        Raises
+        ------
+        ValueError
+            If rows that were kept would be others with more columns, or the metric has a parameter for each column.
+        """
+        record = self.bound.metric
+        if self.container == "bits" or record.n_columns is not None or record.by_width:
+            raise ValueError(f"{record.name} depends on the number of columns: fit an index with all of them")
+        fixed = [name for name, value in self.bound.params.items() if np.ndim(value)]
+        if fixed or self.projection:
+            name = fixed[0] if fixed else "VI"
+            raise ValueError(
+                f"{record.name} has {name}, which says nothing of new columns: fit an index with all of them"
+            )
+        return self.prepared(self.bound, self.container, n_features, None)
 
     @property
     def termwise(self) -> bool:

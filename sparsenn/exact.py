@@ -5,7 +5,6 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 rows in blocks (`blockwise`).
 """
 
-import threading
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -16,7 +15,7 @@ from sparsenn import blockwise, termwise
 from sparsenn._jit import direct
 from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
 from sparsenn.filters import NO_FILTER, Filter
-from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.parallel import ForkLock, count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
@@ -31,7 +30,7 @@ class _OneBlasThread:
     """Inside, BLAS uses one thread: the blocks are the threads. One caller at a time."""
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        self._lock = ForkLock()
         self._controller: Any = None
         self._limit: Any = None
 

@@ -1,30 +1,38 @@
-"""The index: fit once, ask often."""
+"""The index: fit once, ask often, change what is in it, keep it on disk."""
 
 import dataclasses
 import math
+import os
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sparsenn import storage, updates
 from sparsenn.answers import Answers, Calibration, check_recall
-from sparsenn.exact import ExactEngine, check_k, check_radius, fit_space
-from sparsenn.filters import make_filter
+from sparsenn.building import Recipe, plan_graph, read_rows
+from sparsenn.exact import ExactEngine, check_k, check_radius
+from sparsenn.filters import Filter, make_filter
 from sparsenn.metrics import resolve
-from sparsenn.neighborgraph import build_graph, silent
-from sparsenn.parallel import count_jobs
-from sparsenn.planning import Plan, Settings, make_plan
-from sparsenn.proxies import ProxyEngine, has_proxy
+from sparsenn.names import Names, make_names
+from sparsenn.neighborgraph import silent
+from sparsenn.parallel import ForkLock, count_jobs
+from sparsenn.planning import Plan, Settings
 from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
+from sparsenn.snapshot import Packer, check_state, pack_state, unpack, unpack_state
+from sparsenn.state import State
 
 if TYPE_CHECKING:
     from scipy.sparse import csr_matrix
 
 METHODS = ("auto", "exact", "graph", "heads")
-PROXY_SAMPLE = 100  # rows by which proxies are calibrated
 SEEDS = ("auto", "heads", "forest", "random")
+KEPT = (  # options of the constructor that are saved
+    *("n_neighbors", "method", "random_state", "n_jobs", "seeds", "n_trees", "leaf_size", "max_candidates", "n_iters"),
+    *("delta", "alpha", "verbose"),
+)
 WAYS = {
     "postings": "a term at a time over inverted lists",
     "patterns": "by patterns of the commonest columns, and inverted lists of the others",
@@ -79,7 +87,9 @@ class Index:
     Attributes
     ----------
     n_rows, n_features : int
-        Shape of the fitted rows.
+        Shape of the rows that are there.
+    ids : ndarray
+        Ids of the rows, in the order in which they were added: 0, 1, 2, … or those given to `fit` and `add`.
     neighbor_graph : Neighbors
         The `n_neighbors` nearest rows of each row, itself left out. The exact method makes it when
         first asked for, the graph method when fitted.
@@ -143,17 +153,20 @@ class Index:
         self.method = method
         self.random_state = random_state
         self.n_jobs = n_jobs
-        self._engine: ExactEngine | None = None
-        self._graph: Neighbors | None = None
-        self._plan: Plan | None = None
-        self._answers: Answers | None = None
+        self._state: State | None = None
+        self._stored: Callable[[], State] | None = None  # what `load` found, until it is needed
+        self._lock = ForkLock()  # of whoever changes the index; readers need none
 
-    def fit(self, X: Any) -> "Index":  # noqa: N803
+    def fit(self, X: Any, *, ids: Any = None) -> "Index":  # noqa: N803
         """Take the rows to search. They are copied; the input is not changed.
 
         Parameters
         ----------
-        X : array-like or sparse matrix, shape (n_rows, n_columns)
+        X : array-like or sparse matrix, shape (n_rows, n_columns), or iterator of such
+            An iterator gives blocks of rows, one after another, all sparse or all dense: a collection that does not
+            fit into memory beside its index. Memory-mapped arrays are read piece by piece too.
+        ids : array of int or list of str, shape (n_rows,), optional
+            Ids of the rows, at least 0 or texts; without them rows are 0, 1, 2, … See `ids_of` for texts in results.
 
         Returns
         -------
@@ -163,73 +176,370 @@ class Index:
         Raises
         ------
         ValueError
-            Bad data, or data the metric does not take. The index stays as it was.
+            Bad data, data the metric does not take, an id that stands twice. The index stays as it was.
         """
-        space, rows = fit_space(X, self.metric, self.metric_params)
-        if len(rows) == 0:
-            raise ValueError("X has no rows: an index needs at least one")
-        given = _read_graph(self.init_graph, len(rows))
-        proxies = None
-        if has_proxy(space) and self.method != "exact":
-            sample = rows.take(np.random.default_rng(int(self._seed())).permutation(len(rows))[:PROXY_SAMPLE])
-            proxies = (ProxyEngine(space, rows, self.n_jobs), sample)
-        engine = proxies[0].exact if proxies else ExactEngine(space, rows, self.n_jobs)
-        plan, graph = self._planned(engine, given)
-        seed = self._seed()
-        self._engine, self._plan, self._graph, self._given = engine, plan, graph, given
-        alpha, jobs = float(self.alpha), lambda: self.n_jobs
-        self._answers = Answers(engine, plan, self.method, self._current_graph, alpha, seed, jobs, proxies)
+        with self._lock:
+            recipe = self._recipe()
+            space, rows = read_rows(X, recipe)
+            if len(rows) == 0:
+                raise ValueError("X has no rows: an index needs at least one")
+            given = _read_graph(self.init_graph, len(rows))
+            names = None if ids is None else make_names(ids, len(rows))
+            state = updates.first_state(space, rows, names, given, recipe)
+            self._state, self._stored = state, None
         return self
 
-    def _current_graph(self) -> Neighbors:
-        return self.neighbor_graph
+    def _recipe(self) -> Recipe:
+        """What the constructor was given, as the parts that make the index take it."""
+        options = (self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta))
+        return Recipe(
+            self.metric,
+            self.metric_params,
+            check_k(self.n_neighbors, "n_neighbors"),
+            self.method,
+            Settings(*options),
+            float(self.alpha),
+            self._seed(),
+            lambda: self.n_jobs,
+            _Bars() if self.verbose else silent,
+        )
 
     def _seed(self) -> np.uint64:
         """What is drawn at random comes from this."""
         return np.uint64(np.random.SeedSequence(self._entropy()).generate_state(1, np.uint64)[0])
 
-    def _planned(
-        self, engine: ExactEngine, given: npt.NDArray[np.int32] | None, now: bool = False
-    ) -> tuple[Plan, Neighbors | None]:
-        """Make a plan for `n_neighbors`, and the graph if it wants one."""
-        k = check_k(self.n_neighbors, "n_neighbors")
-        settings = Settings(
-            self.seeds, self.n_trees, self.leaf_size, self.max_candidates, self.n_iters, float(self.delta)
-        )
-        plan = make_plan(engine, k, self.method, settings, given is not None)
-        if plan.method == "exact" or (plan.method == "heads" and not now):
-            return plan, None
-        graph = build_graph(
-            engine,
-            k,
-            plan,
-            seed=self._seed(),
-            given=given,
-            n_jobs=self.n_jobs,
-            stages=_Bars() if self.verbose else silent,
-        )
-        if graph is None:
-            reason = "descent found too few of the nearest, and exact search is cheaper than more of it"
-            plan = dataclasses.replace(plan, method="exact", seeds="none", reason=reason)
-        return plan, graph
+    def _now(self) -> State:
+        """What the index holds: read once by each call."""
+        state = self._state
+        if state is not None:
+            return state
+        with self._lock:
+            if self._state is None and self._stored is not None:
+                self._state, self._stored = self._stored(), None
+            if self._state is None:
+                raise ValueError("this index has no rows yet: call fit(X) first")
+            return self._state
 
-    def _fitted(self) -> ExactEngine:
-        if self._engine is None:
-            raise ValueError("this index has no rows yet: call fit(X) first")
-        return self._engine
+    @property
+    def _engine(self) -> ExactEngine:
+        return self._now().base.engine
+
+    @property
+    def _answers(self) -> Answers:
+        return self._now().answers
+
+    @property
+    def _graph(self) -> Neighbors | None:
+        return self._now().graph
 
     @property
     def n_rows(self) -> int:
-        """Number of fitted rows."""
-        return self._fitted().n_rows
+        """Number of rows that are there."""
+        return self._now().n_rows
 
     @property
     def n_features(self) -> int:
         """Number of columns."""
-        return self._fitted().space.n_features
+        return self._now().space.n_features
+
+    @property
+    def ids(self) -> npt.NDArray[Any]:
+        """Ids of the rows, in the order of masks, labels and `neighbor_graph`: integers, or texts (dtype object)."""
+        return self._now().ids
 
     def __len__(self) -> int:
         return self.n_rows
+
+    def ids_of(self, indices: Any) -> npt.NDArray[Any]:
+        """Translate the ``indices`` of a result to the ids that were given to the rows.
+
+        Integer ids stand in results as they are. Of rows with texts as ids, results have their numbers (the first row
+        fitted is 0; a number is never used again), and this gives the texts.
+
+        Parameters
+        ----------
+        indices : array of int, any shape
+
+        Returns
+        -------
+        ndarray
+            The same shape; texts as dtype object, None for -1.
+
+        Raises
+        ------
+        ValueError
+            If a number is that of no row.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> index = sn.Index("euclidean").fit(np.array([[0.0], [5.0]]), ids=["near", "far"])
+        >>> index.ids_of(index.query([[1.0]], k=3).indices).tolist()
+        [['near', 'far', None]]
+        """
+        numbers = np.asarray(indices)
+        if numbers.dtype.kind not in "iu" and numbers.size:
+            raise ValueError(f"indices must be integers, as they stand in results, got {numbers.dtype}")
+        return self._now().names_of(numbers.astype(np.int64))
+
+    def add(self, X: Any, *, ids: Any = None, new_columns: bool = False) -> npt.NDArray[Any]:  # noqa: N803
+        """Add rows. The next query finds them.
+
+        They are searched exactly beside the rows that were fitted, until they are a quarter as many: then all become
+        one index again, whose neighbour graph begins with its former edges and what a search found for each new row.
+        What the metric has learnt of the fitted rows (variances, covariances) stays as it is.
+
+        Parameters
+        ----------
+        X : array-like or sparse matrix, shape (n_new, n_columns)
+        ids : array of int or list of str, shape (n_new,), optional
+            Ids of the rows, which no other row has. Needed where `fit` was given ids, refused where it was not.
+        new_columns : bool, default False
+            Let `X` have more columns than the index, as after a vocabulary has grown at its end: rows that are there
+            get zeros in them. Then everything is indexed again, and queries must have the new columns too.
+
+        Returns
+        -------
+        ndarray
+            Ids of the new rows.
+
+        Raises
+        ------
+        ValueError
+            Bad data, a wrong number of columns, an id that a row has. The index stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> index = sn.Index("euclidean").fit(np.array([[0.0], [5.0]]))
+        >>> index.add(np.array([[1.0]])).tolist()
+        [2]
+        >>> index.query([[1.0]], k=2).indices.tolist()
+        [[2, 0]]
+        """
+        with self._lock:
+            state, recipe = self._now(), self._recipe()
+            state, rows = self._read_more(state, X, new_columns, recipe)
+            names = self._read_new_ids(state, ids, len(rows))
+            new, numbers = updates.add(state, rows, names, recipe)
+            added = numbers if names is None else names.read(np.arange(len(names)))
+            self._state = new
+        return added
+
+    def _read_more(self, state: State, X: Any, new_columns: bool, recipe: Recipe) -> tuple[State, Any]:  # noqa: N803
+        """Rows to add, and the state that they fit, which has more columns if they do."""
+        if not new_columns:
+            try:
+                return state, state.space.read(X, "X")
+            except ValueError as error:
+                if "columns, but the index has" not in str(error):
+                    raise
+                raise ValueError(f"{error}, or say new_columns=True if there are new ones at the end") from None
+        shape = X.shape if hasattr(X, "shape") else np.shape(X)
+        if len(shape) == 2 and shape[1] > state.space.n_features:
+            rows = state.space.widened(shape[1]).read(X, "X")
+            return updates.widen(state, shape[1], recipe), rows
+        return state, state.space.read(X, "X")
+
+    def _read_new_ids(self, state: State, ids: Any, n: int) -> Names | None:
+        """Ids for new rows, checked."""
+        if state.kind == "number":
+            if ids is not None:
+                raise ValueError("this index numbers its rows: leave ids out, or give them to fit already")
+            return None
+        if ids is None:
+            raise ValueError("the rows of this index have ids of their own: give add(X, ids=...) as well")
+        names = make_names(ids, n)
+        if names.kind != state.kind and n:
+            raise ValueError(f"ids are {names.kind}, but those of the index are {state.kind}: an index has one kind")
+        every = names.read(np.arange(n))
+        for segment in state.segments:
+            places = segment.find_names(every if state.kind == "int" else every.tolist())
+            if (places >= 0).any():
+                at = int(np.argmax(places >= 0))
+                raise ValueError(f"ids has {every[at]!r} at place {at}, which a row has: use update to change that row")
+        return names if n else None
+
+    def remove(self, ids: Any) -> None:
+        """Remove rows. The next query does not find them.
+
+        They are left out of what is found until they are a fifth of all; then everything is indexed again without them.
+
+        Parameters
+        ----------
+        ids : array of int, or list of str
+            Ids of rows that are there.
+
+        Raises
+        ------
+        ValueError
+            If an id is that of no row, or stands twice. The index stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> index = sn.Index("euclidean").fit(np.array([[0.0], [5.0], [6.0]]))
+        >>> index.remove([1])
+        >>> index.query([[5.0]], k=2).indices.tolist()
+        [[2, 0]]
+        """
+        with self._lock:
+            state = self._now()
+            places = _each_once(state.locate(ids), ids)
+            new = updates.remove(state, places, self._recipe())
+            self._state = new
+
+    def update(self, ids: Any, X: Any) -> None:  # noqa: N803
+        """Give rows other values. They keep their ids, and the next query finds them as they are now.
+
+        Parameters
+        ----------
+        ids : array of int, or list of str
+            Ids of rows that are there.
+        X : array-like or sparse matrix, shape (len(ids), n_columns)
+
+        Raises
+        ------
+        ValueError
+            Bad data, an id of no row, or one that stands twice. The index stays as it was.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> index = sn.Index("euclidean").fit(np.array([[0.0], [5.0]]))
+        >>> index.update([0], np.array([[7.0]]))
+        >>> index.query([[7.0]], k=2).indices.tolist()
+        [[0, 1]]
+        """
+        with self._lock:
+            state = self._now()
+            places = _each_once(state.locate(ids), ids)
+            rows = state.space.read(X, "X")
+            if len(rows) != len(places[0]):
+                raise ValueError(f"X has {len(rows)} rows, but there are {len(places[0])} ids: give a row for each")
+            new = updates.change(state, places, rows, self._recipe())
+            self._state = new
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Save the index to a directory, as `.npy` files and a manifest.
+
+        What has been prepared is saved too: after a query, or `calibrate`, an index that is loaded answers at once.
+        Queries and changes may go on meanwhile; saved is what there was when the call began. A crash at any moment
+        leaves the directory as it was or as it is after the call. `init_graph` is not saved.
+
+        Parameters
+        ----------
+        path : path
+            A new directory, an empty one, or one that holds a saved index, which is replaced.
+
+        Raises
+        ------
+        ValueError
+            If the directory holds something else; if the metric is a function of your own, which a file cannot hold.
+        OSError
+            If it cannot be written. What was there before is untouched.
+
+        Examples
+        --------
+        >>> import numpy as np, sparsenn as sn
+        >>> sn.Index("euclidean").fit(np.array([[0.0], [5.0]])).save("points.sn")            # doctest: +SKIP
+        >>> sn.Index.load("points.sn", mmap=True).query([[1.0]], k=1)                        # doctest: +SKIP
+        """
+        from sparsenn import __version__
+
+        storage.save(path, *self._described(), __version__)
+
+    def _described(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """What `save` writes: the contents of a manifest, and arrays."""
+        bound = resolve(self.metric, self.metric_params)
+        if bound.function is not None:
+            raise ValueError(
+                f"the metric {bound.metric.name!r} is a function of your own, which a file cannot hold without pickle: "
+                "use a named metric, or pickle the index"
+            )
+        packer = Packer()
+        options = {name: packer.put(f"options.{name}", getattr(self, name)) for name in KEPT}
+        metric = {"name": bound.metric.name, "params": packer.put("metric.params", bound.params)}
+        described = {"options": options, "metric": metric, "state": pack_state(self._now(), packer, whole=True)}
+        return described, packer.arrays
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> "Index":
+        """Load an index that was saved.
+
+        Parameters
+        ----------
+        path : path
+        mmap : bool, default False
+            Map the files into memory instead of reading them: opens in milliseconds whatever the size, reads pages as
+            they are needed, and processes that map the same index share them. Changes stay in memory until `save`.
+        verify : bool, optional
+            Compare every file with its checksum, and whether the arrays fit together. If not given: everything that
+            is read. With `mmap` these are only the manifest, the small files, and the sizes and headers of all; say
+            True to have all of it read once.
+
+        Returns
+        -------
+        Index
+
+        Raises
+        ------
+        FileNotFoundError
+            If there is no such directory.
+        ValueError
+            If it is no saved index, was saved by a newer library, or a file is missing, cut short or altered; the
+            message names the file.
+        """
+        stored = storage.load(path, mmap=mmap, verify=verify)
+        return cls._restored(stored.contents, stored.arrays, path, verify or (verify is None and not mmap))
+
+    @classmethod
+    def _restored(
+        cls, contents: Any, arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str], check: bool
+    ) -> "Index":
+        """Make the index that `_described` told of; `check`: whether its arrays fit together."""
+        try:
+            metric = contents["metric"]
+            params = unpack(metric["params"], arrays)
+            options = {name: unpack(contents["options"][name], arrays) for name in KEPT}
+            index = cls(metric["name"], params or None, **options)
+            index._keep(contents["state"], arrays)
+        except (KeyError, TypeError, AttributeError, IndexError) as error:
+            raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
+        if check:
+            check_state(index._now())
+        return index
+
+    def _keep(self, described: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
+        """Hold a saved state, which becomes arrays and compiled loops when it is first needed."""
+
+        def made() -> State:
+            try:
+                bound = resolve(self.metric, self.metric_params)
+                return unpack_state(described, arrays, bound, self._recipe())
+            except (KeyError, TypeError, AttributeError, IndexError) as error:
+                raise ValueError(f"the saved index is not whole: {error!r}") from error
+
+        self._stored = made
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: the options, the rows and the graph; the rest is made again."""
+        bound = resolve(self.metric, self.metric_params)
+        named = bound.function is None
+        kept: dict[str, Any] = {name: getattr(self, name) for name in KEPT}
+        kept["metric"] = bound.metric.name if named else self.metric
+        kept["metric_params"] = (dict(bound.params) or None) if named else self.metric_params
+        if self._state is None and self._stored is None:
+            return {"options": {**kept, "init_graph": self.init_graph}}
+        packer = Packer()
+        described = pack_state(self._now(), packer, whole=False)
+        return {"options": kept, "state": described, "arrays": packer.arrays}
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Take up what a pickle holds."""
+        self.__init__(**kept["options"])  # type: ignore[misc]
+        if "state" in kept:
+            self._keep(kept["state"], kept["arrays"])
 
     def query(
         self,
@@ -256,10 +566,10 @@ class Index:
         epsilon : float, optional
             In place of `recall`: walk along the graph, expanding rows that are up to this share farther than
             the k-th nearest so far. Where there is no graph (see `plan_`) the answer is exact.
-        allowed : array of bool, shape (n_rows,), or array of int, optional
-            The rows that may be found: a mask, or their ids.
+        allowed : array of bool, shape (n_rows,), or array of ids, optional
+            The rows that may be found: a mask in the order of `ids`, or their ids.
         groups : (row_labels, query_labels), optional
-            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Labels of the rows, in the order of `ids`, and of the queries: a query finds rows of its own label only.
             Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
@@ -267,8 +577,9 @@ class Index:
         Returns
         -------
         Neighbors
-            ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k), by (distance, id);
-            -1 and infinity where fewer than k rows may be found.
+            ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k); -1 and infinity where fewer than k
+            rows may be found. By distance, rows at the same distance in the order in which they were added. Ids that
+            are texts stand in it as numbers: `ids_of` translates.
 
         Raises
         ------
@@ -285,18 +596,16 @@ class Index:
         >>> index.query([[0.0], [0.0]], k=2, groups=(colours, ["red", "green"])).indices.tolist()
         [[0, 2], [-1, -1]]
         """
-        engine = self._fitted()
+        state = self._now()
         k, jobs = check_k(k), self._jobs(n_jobs)
         recall, epsilon = check_recall(recall, epsilon)
-        if allowed is None and groups is None:
-            store = engine.quick_queries(Q)
+        if allowed is None and groups is None and state.plain:
+            store = state.base.engine.quick_queries(Q)
             if store is not None:
-                return self._answering().nearest(
-                    lambda: engine.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store
-                )
-        queries = engine.space.read(Q, "Q")
-        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
-        return self._answering().nearest(queries, k, jobs, recall, epsilon, filter)
+                return state.nearest(lambda: state.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store)
+        queries = state.space.read(Q, "Q")
+        filter = _filter(state, allowed, groups, len(queries))
+        return state.nearest(queries, k, jobs, recall, epsilon, filter)
 
     def query_radius(
         self,
@@ -316,10 +625,10 @@ class Index:
         radius : float
         recall : float, optional
             As in `query`: share of the rows within the radius that the answers should have.
-        allowed : array of bool, shape (n_rows,), or array of int, optional
-            The rows that may be found: a mask, or their ids.
+        allowed : array of bool, shape (n_rows,), or array of ids, optional
+            The rows that may be found: a mask in the order of `ids`, or their ids.
         groups : (row_labels, query_labels), optional
-            Labels of the n_rows rows and of the queries: a query finds rows of its own label only.
+            Labels of the rows, in the order of `ids`, and of the queries: a query finds rows of its own label only.
             Numbers (fastest), text, or anything that can be compared; NaN equals nothing.
         n_jobs : int, optional
             Threads of this call; the index's own if not given.
@@ -335,12 +644,12 @@ class Index:
             Bad queries, a wrong number of columns, a radius that is not a number, an id that is no row, a
             wrong number of labels.
         """
-        engine = self._fitted()
+        state = self._now()
         radius, jobs = check_radius(radius), self._jobs(n_jobs)
         recall, _ = check_recall(recall, None)
-        queries = engine.space.read(Q, "Q")
-        filter = make_filter(allowed, groups, engine.n_rows, len(queries))
-        return self._answering().within(queries, radius, jobs, recall, filter)
+        queries = state.space.read(Q, "Q")
+        filter = _filter(state, allowed, groups, len(queries))
+        return state.within(queries, radius, jobs, recall, filter)
 
     def calibrate(self, Q: Any = None, k: int = 10) -> "Index":  # noqa: N803
         """Try which setting gives which recall, on queries of your own kind.
@@ -365,8 +674,8 @@ class Index:
         ValueError
             Bad queries, a wrong number of columns, k under 1.
         """
-        engine, k = self._fitted(), check_k(k)
-        answers = self._answering()
+        state, k = self._now(), check_k(k)
+        answers, engine = state.answers, state.base.engine
         queries = None if Q is None else engine.space.read(Q, "Q")
         if queries is not None and len(queries) == 0:
             raise ValueError("Q has no rows: calibration needs queries, a hundred or more")
@@ -377,34 +686,45 @@ class Index:
     @property
     def calibration_(self) -> Calibration:
         """What a sample of queries told: the cheapest settings along recall, last used or made for 10 neighbours."""
-        self._fitted()
-        answers = self._answering()
+        answers = self._now().answers
         return answers.last or answers.calibration(10)
-
-    def _answering(self) -> Answers:
-        self._fitted()
-        assert self._answers is not None
-        return self._answers
 
     @property
     def neighbor_graph(self) -> Neighbors:
-        """The `n_neighbors` nearest rows of each row, itself left out."""
-        engine, graph = self._fitted(), self._graph
+        """The `n_neighbors` nearest rows of each row, itself left out; row i is that of ``ids[i]``.
+
+        After rows have been added or removed, the index is made whole again first.
+        """
+        return self._whole().shown
+
+    def _whole(self) -> State:
+        """The state with all rows in its base, and their graph; a change of neither rows nor ids."""
         k = check_k(self.n_neighbors, "n_neighbors")
-        if (graph is not None and graph.indices.shape[1] != k) or (graph is None and self.plan_.method == "heads"):
-            self._plan, graph = self._planned(engine, self._given, now=True)  # another number of neighbours since
-        if graph is None:
-            tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
-            graph = engine.nearest(None, k, self.n_jobs, tick)
-        self._graph = graph
-        return graph
+        state = self._now()
+        if state.settled and state.graph is not None and state.graph.indices.shape[1] == k:
+            return state
+        with self._lock:
+            state, recipe = self._now(), self._recipe()
+            if not state.settled:
+                state = updates.rebuild(state, recipe)
+            engine, plan, graph = state.base.engine, state.plan, state.graph
+            if not state.n_rows:
+                return dataclasses.replace(
+                    state, graph=Neighbors(np.empty((0, k), np.int64), np.empty((0, k), np.float32))
+                )
+            if (graph is not None and graph.indices.shape[1] != k) or (graph is None and plan.method == "heads"):
+                plan, graph = plan_graph(engine, recipe, state.given, now=True)  # another number of neighbours since
+            if graph is None:
+                tick = _Bars()("exact graph", engine.n_rows) if self.verbose else None
+                graph = engine.nearest(None, k, self.n_jobs, tick)
+            state = dataclasses.replace(state, plan=plan, graph=graph)
+            self._state = state
+            return state
 
     @property
     def plan_(self) -> Plan:
         """The method chosen for the fitted rows, why, and the predicted times."""
-        self._fitted()
-        assert self._plan is not None
-        return self._plan
+        return self._now().plan
 
     def estimate_recall(self, sample: int = 200) -> RecallEstimate:
         """Compare the graph with exact search on a sample of its rows.
@@ -424,7 +744,11 @@ class Index:
         ValueError
             If `sample` is no integer of at least 1.
         """
-        engine, graph = self._fitted(), self.neighbor_graph
+        state = self._whole()
+        engine, graph = state.base.engine, state.graph
+        assert graph is not None
+        if not state.n_rows:
+            raise ValueError("the index has no rows left: there is no recall to estimate")
         size = min(check_k(sample, "sample"), engine.n_rows)
         ids = np.sort(np.random.default_rng(self._entropy()).choice(engine.n_rows, size, replace=False))
         k = graph.indices.shape[1]
@@ -457,7 +781,8 @@ class Index:
         Returns
         -------
         scipy.sparse.csr_matrix of float32, shape (n_rows, n_rows)
-            Each row's neighbours nearest first. Places with no neighbour are left out.
+            Each row's neighbours nearest first; row and column i are the row ``ids[i]``. Places with no neighbour are
+            left out.
 
         Raises
         ------
@@ -468,10 +793,12 @@ class Index:
 
         if mode not in ("distance", "connectivity"):
             raise ValueError(f"mode must be 'distance' or 'connectivity', got {mode!r}")
-        indices, values = self.neighbor_graph
+        state = self._whole()
+        assert state.graph is not None
+        indices, values = state.graph
         if mode == "connectivity":
             values = np.ones_like(values)
-        n = self.n_rows
+        n = state.n_rows
         if include_self:
             own: npt.NDArray[Any] = np.full((n, 1), 1.0 if mode == "connectivity" else 0.0, np.float32)
             indices, values = np.hstack([np.arange(n)[:, None], indices]), np.hstack([own, values])
@@ -488,16 +815,18 @@ class Index:
 
     def __repr__(self) -> str:
         name = repr(resolve(self.metric, self.metric_params))
-        if self._engine is None:
+        if self._state is None and self._stored is None:
             return f"Index(metric={name}, method={self.method!r}, not fitted)"
-        engine, plan = self._engine, self.plan_
+        state = self._now()
+        engine, plan = state.base.engine, state.plan
         way = "patterns" if engine.patterns is not None else engine.way
         how = {"exact": WAYS[way], "heads": "heads of inverted lists, measured"}.get(
             plan.method, f"{plan.seeds}, then NN-descent"
         )
-        how += f"; queries {self._answering().way}"
-        rows = f"{engine.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
-        return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {engine.nbytes / 1e6:.1f} MB)"
+        how += f"; queries {state.answers.way}"
+        rows = f"{state.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
+        size = sum(segment.engine.nbytes for segment in state.segments)
+        return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {size / 1e6:.1f} MB)"
 
 
 class _Bars:
@@ -515,6 +844,26 @@ class _Bars:
                     bar.close()
 
         return tick
+
+
+def _filter(state: State, allowed: Any, groups: Any, n_queries: int) -> Filter | None:
+    """Read which rows a query may find, of those that are there."""
+    if allowed is not None and not state.plain and np.asarray(allowed).dtype != np.bool_:
+        mask = np.zeros(state.n_rows, np.bool_)
+        mask[state.rank(allowed, "allowed")] = True
+        allowed = mask
+    return make_filter(allowed, groups, state.n_rows, n_queries)
+
+
+def _each_once(places: list[npt.NDArray[np.int64]], ids: Any) -> list[npt.NDArray[np.int64]]:
+    """Places of rows, none of them twice."""
+    for own in places:
+        own = np.sort(own[own >= 0])
+        again = own[1:][own[1:] == own[:-1]]
+        if again.size:
+            first = next(i for part in places for i in np.flatnonzero(part == again[0]) if (part == again[0]).sum() > 1)
+            raise ValueError(f"ids has {list(ids)[first]!r} twice: give each id once")
+    return places
 
 
 def _read_graph(given: Any, n: int) -> npt.NDArray[np.int32] | None:

@@ -5,6 +5,7 @@ Equal rows are collapsed first, and pairs are found among different rows only: s
 such bound, or so much is similar that looking at all rows is cheaper.
 """
 
+import functools
 import pathlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
@@ -115,7 +116,7 @@ def similarity_join(
     found = list(join.all_pairs(max_pairs, progress))
     pairs = _concatenated(list(join.expand(found, MOST_PAIRS)))
     order = np.argsort(pairs.i * join.width + pairs.j)  # no two are equal
-    return Pairs(*(column[order] for column in pairs))
+    return Pairs(pairs.i[order], pairs.j[order], pairs.similarity[order])
 
 
 def join_blocks(
@@ -285,17 +286,18 @@ class _Join:
         n, size = len(self.x), WINDOW * count_jobs(self.n_jobs)
         for begin in range(0, n, size):
             end = min(begin + size, n)
-            for parts in map_blocks(lambda a, b, begin=begin: list(self._pieces(begin + a, begin + b)), end - begin,
-                                    self.n_jobs):  # fmt: skip
+            for parts in map_blocks(functools.partial(self._block, begin), end - begin, self.n_jobs):
                 yield from parts
             if progress is not None:
                 progress(end, n)
 
-    def _pieces(self, start: int, stop: int) -> Iterator[_Found]:
-        while start < stop:
-            a, b, surrogates, start = self.way.block(start, stop, ROOM)
+    def _block(self, begin: int, start: int, stop: int) -> list[_Found]:
+        at, stop, pieces = begin + start, begin + stop, []
+        while at < stop:
+            a, b, surrogates, at = self.way.block(at, stop, ROOM)
             if len(a):
-                yield _Found(a, b, surrogates)
+                pieces.append(_Found(a, b, surrogates))
+        return pieces
 
     def count(self, found: _Found) -> int:
         """How many pairs of rows the pairs of groups are."""
@@ -353,7 +355,7 @@ class _ScanJoin:
         distance = max(join.similar - join.threshold, -np.inf)
         self._radius = distance + 1e-6 * max(abs(distance), 1.0)  # the engine's distances are float32
 
-    def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
+    def block(self, start: int, stop: int, room: int) -> tuple[Any, Any, Any, int]:
         """As the other ways; blocks are small, so that what they find is."""
         join = self._join
         stop = min(stop, start + 256)
@@ -386,7 +388,8 @@ def _within(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
 
 def _concatenated(parts: list[Pairs]) -> Pairs:
     nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
-    return Pairs(*(np.concatenate(columns) for columns in zip(*(parts or [nothing]), strict=True)))
+    i, j, similarity = zip(*(parts or [nothing]), strict=True)
+    return Pairs(np.concatenate(i), np.concatenate(j), np.concatenate(similarity))
 
 
 def _best(join: _Join, top: int, progress: Progress | None) -> Pairs:
@@ -399,7 +402,7 @@ def _best(join: _Join, top: int, progress: Progress | None) -> Pairs:
         for pairs in join.expand([found], ROOM):
             both = _concatenated([best, pairs])
             order = np.lexsort((both.j, both.i, -both.similarity))[:top]
-            best = Pairs(*(column[order] for column in both))
+            best = Pairs(both.i[order], both.j[order], both.similarity[order])
     return best
 
 

@@ -60,8 +60,12 @@ def build_graph(
     given: npt.NDArray[np.int32] | None,
     n_jobs: int | None,
     stages: Stages = silent,
+    joined: npt.NDArray[np.bool_] | None = None,
 ) -> Neighbors | None:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
+
+    With `joined`, rows for which it is true have been among each other's candidates before: what is given of them
+    stands, and descent begins at the edges of the other rows.
 
     None where the plan may give up, and exact search is cheaper than what would still have to be done.
     """
@@ -70,7 +74,7 @@ def build_graph(
         raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
     asked, k = k, min(k, max(n - 1, 1))
     work = _Work(engine, k, plan, seed, n_jobs, stages)
-    work.begin(given)
+    work.begin(given, joined)
     if not work.improve():
         return None
     found = work.result()
@@ -134,7 +138,7 @@ class _Work:
         total = self.engine.n_rows if total is None else total
         return map_blocks(function, total, self.n_jobs, smallest, self.stages(stage, total))
 
-    def begin(self, given: npt.NDArray[np.int32] | None) -> None:
+    def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""
         plan, graph = self.plan, self.graph
         if plan.seeds == "heads":
@@ -142,6 +146,10 @@ class _Work:
             return
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
+            if joined is not None:
+                ids = edges_of(graph)
+                graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
+                return
         elif plan.seeds == "forest":
             self._grow()
         self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))

@@ -1,11 +1,49 @@
 """Blocks of rows on a pool of threads. The compiled loops release the GIL."""
 
 import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+import threading
+import weakref
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
+S = TypeVar("S")
 T = TypeVar("T")
+
+
+class ForkLock:
+    """A lock that a thread may take again, and that a forked process finds open, whoever held it."""
+
+    def __init__(self) -> None:
+        self._lock = threading.RLock()
+        _locks.add(self)
+
+    def acquire(self) -> None:
+        """Wait for the lock."""
+        self._lock.acquire()
+
+    def release(self) -> None:
+        """Give it back."""
+        self._lock.release()
+
+    def __enter__(self) -> None:
+        self._lock.acquire()
+
+    def __exit__(self, *error: object) -> None:
+        self._lock.release()
+
+
+_locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
+
+
+def _open_all() -> None:
+    for lock in _locks:
+        lock._lock = threading.RLock()
+
+
+if hasattr(os, "register_at_fork"):  # not on Windows
+    os.register_at_fork(after_in_child=_open_all)
 
 
 def count_jobs(n_jobs: int | None) -> int:
@@ -60,3 +98,23 @@ def map_blocks(
         return [block(start) for start in starts]
     with ThreadPoolExecutor(min(jobs, len(starts))) as pool:
         return list(pool.map(block, starts))
+
+
+def map_stream(function: Callable[[S], T], items: Iterable[S], n_jobs: int | None) -> Iterator[T]:
+    """Call a function on each item of a stream; results in order. No more items are read than threads can take."""
+    jobs = count_jobs(n_jobs)
+    if jobs == 1:
+        yield from map(function, items)
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            for item in items:
+                waiting.append(pool.submit(function, item))
+                if len(waiting) > jobs:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()

@@ -84,6 +84,8 @@ class ProxyEngine:
         Read by ``space.read``; the engine takes their arrays over.
     n_jobs : int, optional
         Threads for what a proxy has to measure beforehand.
+    exact : ExactEngine, optional
+        The rows under the dear metric, if there is one already.
 
     Attributes
     ----------
@@ -98,7 +100,7 @@ class ProxyEngine:
         If the metric has no proxy.
     """
 
-    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None):
+    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None, exact: ExactEngine | None = None):
         make = space.bound.metric.proxy
         if make is None:
             raise ValueError(f"{space.bound.metric.name} has no proxy: it is searched exactly, or by a graph")
@@ -107,7 +109,7 @@ class ProxyEngine:
         cheap, embedded = fit_space(self._made.rows(matrix), self._made.metric, None)
         self._size = _largest_sum(embedded)
         self.proxy = ExactEngine(cheap, embedded)
-        self.exact = ExactEngine(space, rows)
+        self.exact = ExactEngine(space, rows) if exact is None else exact
 
     @property
     def n_rows(self) -> int:

@@ -6,7 +6,6 @@ With heads alone the walk is left out; with a graph alone it begins at rows spre
 keeps a sorted pool of the nearest rows met (beam search), and ends when all of them have been expanded.
 """
 
-import threading
 from collections import namedtuple
 from dataclasses import dataclass
 from typing import Any
@@ -21,7 +20,7 @@ from sparsenn.distance import BLOCK, Compiled, Store, corrected, evaluate, finis
 from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.heap import kth_smallest, make_heap
-from sparsenn.parallel import map_blocks
+from sparsenn.parallel import ForkLock, map_blocks
 from sparsenn.postings import Postings, weigh_list
 from sparsenn.rerank import rank_listed
 from sparsenn.results import Neighbors
@@ -487,7 +486,7 @@ class Searcher:
         self.scale = scale_for(form.metric, form.x, form.z, engine.space.n_features, seed)
         self._metric = form.metric._replace(refine=0)
         self._spare: list[Any] = []
-        self._lock = threading.Lock()
+        self._lock = ForkLock()
 
     @property
     def nbytes(self) -> int:

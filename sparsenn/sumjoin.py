@@ -103,7 +103,7 @@ def surrogate_of_sum(metric, work, x, i, first, last, shared):
 
 @kernel
 def needed_of(metric, work, x, i, mine, y, j, theirs, limit):
-    """Sum that row `i` of `x` needs to share with row `j` of `y`, in the units of bounds, rounded down; inf: too much."""
+    """Sum that row `i` of `x` needs to share with row `j` of `y`, in the units of bounds; inf: too much."""
     by_norm = metric.bound == BY_NORM
     unit = mine * theirs if by_norm else 1.0
     most = 1.0 if by_norm else min(mine, theirs)
@@ -158,7 +158,7 @@ def prefix_start(metric, work, x, i, bounds, least, low, high, limit):
 
 @entry
 def prefix_starts(metric, x, bounds, y, totals, levels, limit, own):
-    """Where the prefix of each row starts, given the rows that it may match: all of `y`, or with `own` those after it."""
+    """Where the prefix of each row starts; it may match any row of `y`, or with `own` those after it."""
     n, work = x.indptr.shape[0] - 1, make_work()
     starts, need = x.indptr[1:].copy(), np.empty(levels.shape[0] - 1)
     m = totals.shape[0]

@@ -12,8 +12,9 @@ PACKAGE = pathlib.Path(sparsenn.__file__).parent
 
 # Each name may import only names of lower floors; on floors marked with an order, only those before it.
 FLOORS = [
-    ["_jit", "_random", "results"],
+    ["_jit", "_random", "results", "storage", "names"],
     {"rows", "metrics", "filters"},
+    ["blocks"],
     ["traversal", "distance"],
     {"heap", "parallel"},
     [
@@ -37,9 +38,9 @@ FLOORS = [
         "join",
         "minhash",
     ],
-    ["planning", "calibration", "answers", "index"],
-    {"dedup", "linking", "shingles"},
-    ["textio", "docstrings", "terminal", "catalogue", "demo", "report", "tables", "pairs_cli", "cli"],
+    ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "index"],
+    {"adapters", "evaluation", "explanation", "clusters", "linking"},
+    ["dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
 ]
 METRICS = [
     {"registry", "formulas"},

@@ -9,10 +9,11 @@ import pytest
 from click.testing import CliRunner
 
 import sparsenn as sn
-from sparsenn import catalogue, textio
+from sparsenn import catalogue
+from sparsenn.adapters import files
 from sparsenn.cli import main
 from sparsenn.terminal import cut, cut_front, display_width, excerpt, glyph, one_line, pad
-from sparsenn.textio import read_texts
+from sparsenn.adapters.files import read_texts
 
 TEXTS = [
     "wheat and corn were shipped to Odessa",
@@ -172,7 +173,7 @@ def test_a_parquet_file_without_a_reader_names_the_extra(tmp_path, monkeypatch):
     path = tmp_path / "t.parquet"
     write_table(path, "parquet")
     there = importlib.util.find_spec
-    monkeypatch.setattr(textio.importlib.util, "find_spec", lambda n: None if n in textio.PARQUET_READERS else there(n))
+    monkeypatch.setattr(files.importlib.util, "find_spec", lambda n: None if n in files.PARQUET_READERS else there(n))
     result = run("search", path, "-c", "body", "-q", "grain")
     assert result.exit_code == 1
     assert 'reading t.parquet needs pyarrow: pip install "sparsenn[files]"' in result.stderr

@@ -453,7 +453,7 @@ def test_a_failed_fit_changes_nothing(monkeypatch):
     def fail(*_, **__):
         raise MemoryError
 
-    monkeypatch.setattr("sparsenn.index.build_graph", fail)
+    monkeypatch.setattr("sparsenn.building.build_graph", fail)
     with pytest.raises(MemoryError):
         index.fit(rows[:40])
     assert index.plan_ is plan

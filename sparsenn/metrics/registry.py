@@ -101,6 +101,7 @@ class Metric:
     exact_integers: bool = False  # values are compared for equality: integers that collide in float32 are refused
     check_range: Callable[[Mapping[str, Any], float, int], str | None] | None = None  # (params, largest value, width)
     transform: Formula | None = None
+    by_width: bool = False  # what a transform does depends on the number of columns
     pack: Callable[[Mapping[str, Any], int], npt.NDArray[np.float64]] | None = None
     fit: Callable[[Mapping[str, Any], Any], Mapping[str, Any]] | None = None
     project: Callable[[Mapping[str, Any]], npt.NDArray[np.float64]] | None = None

@@ -4,20 +4,24 @@ Text files are UTF-8, with or without a byte order mark; bytes that are not UTF-
 that one broken line does not hide the others. A missing value is an empty text: it keeps its row.
 """
 
+import bz2
 import csv
-import difflib
 import gzip
 import importlib.util
 import io
 import json
+import lzma
 import pathlib
 import zlib
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any, Literal, TextIO
+from typing import Any, Literal, TextIO, cast
+
+from sparsenn.adapters.inputs import choose_column
 
 CSV_FIELD = 2**31 - 1  # characters; the csv module stops at 131,072 unless told
 PARQUET_READERS: tuple[Literal["pyarrow", "polars"], ...] = ("pyarrow", "polars")
-TYPES = ".txt, .csv, .tsv, .jsonl (each also with .gz) or .parquet"
+TYPES = ".txt, .csv, .tsv, .jsonl (each also with .gz, .bz2 or .xz) or .parquet"
+OPENERS: dict[str, Any] = {".gz": gzip.open, ".bz2": bz2.open, ".xz": lzma.open}
 
 
 def read_texts(path: str | pathlib.Path, column: str | None = None) -> list[str]:
@@ -27,7 +31,8 @@ def read_texts(path: str | pathlib.Path, column: str | None = None) -> list[str]
     ----------
     path : str or Path
         A ``.txt`` file (each line is a text), ``.csv`` or ``.tsv`` (the first line names the columns),
-        ``.jsonl`` (a line is a string or an object), each of them also with ``.gz``, or ``.parquet``.
+        ``.jsonl`` (a line is a string or an object), each of them also with ``.gz``, ``.bz2`` or ``.xz``, or
+        ``.parquet``.
     column : str, optional
         The column with the text. It may be left out where there is only one of text.
 
@@ -45,38 +50,37 @@ def read_texts(path: str | pathlib.Path, column: str | None = None) -> list[str]
     """
     path = pathlib.Path(path)
     suffixes = [suffix.lower() for suffix in path.suffixes]
-    zipped = suffixes[-1:] == [".gz"]
+    zipped = bool(suffixes) and suffixes[-1] in OPENERS
     kind = (suffixes[:-1] if zipped else suffixes)[-1:]
     reader = READERS.get(kind[0] if kind else "")
     if reader is None or (zipped and reader is _parquet):
         raise ValueError(f"{path.name}: unknown kind of file {''.join(suffixes[-2:]) or '(no suffix)'!r}: give {TYPES}")
     try:
         texts = reader(path, column)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path.name} is not a whole gzip file ({error}): fetch or compress it again") from None
+    except (EOFError, gzip.BadGzipFile, zlib.error, lzma.LZMAError) as error:
+        kind_of_zip = suffixes[-1].replace(".gz", "gzip").lstrip(".")
+        raise ValueError(
+            f"{path.name} is not a whole {kind_of_zip} file ({error}): fetch or compress it again"
+        ) from None
+    except OSError as error:
+        if suffixes[-1] != ".bz2" or "data stream" not in str(error):
+            raise
+        raise ValueError(f"{path.name} is not a whole bz2 file ({error}): fetch or compress it again") from None
     if not texts:
         raise ValueError(f"{path.name} has no rows: there is nothing to search")
     return texts
 
 
 def _open(path: pathlib.Path) -> TextIO:
-    if path.suffix.lower() == ".gz":
-        return io.TextIOWrapper(gzip.open(path, "rb"), encoding="utf-8-sig", errors="replace")  # noqa: SIM115
+    opener = OPENERS.get(path.suffix.lower())
+    if opener is not None:
+        return io.TextIOWrapper(cast("Any", opener(path, "rb")), encoding="utf-8-sig", errors="replace")
     return path.open(encoding="utf-8-sig", errors="replace")
 
 
 def _choose(path: pathlib.Path, column: str | None, columns: Sequence[str], textual: Sequence[str]) -> str:
     """Pick the column of the text, or say which there are."""
-    listed = ", ".join(columns)
-    if column is not None:
-        if column in columns:
-            return column
-        near = difflib.get_close_matches(column, columns, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{path.name} has no column {column!r}; it has: {listed}.{hint}")
-    if len(columns) == 1 or len(textual) == 1:
-        return (textual if len(textual) == 1 else columns)[0]
-    raise ValueError(f"{path.name} has several columns: choose the one to search with --column. It has: {listed}")
+    return choose_column(path.name, column, columns, textual, "--column")
 
 
 def _text(value: Any) -> str:

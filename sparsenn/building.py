@@ -1,0 +1,119 @@
+"""Rows made into the base of an index: engine, plan, graph, and how queries are answered."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.answers import Answers
+from sparsenn.blocks import is_blocks, read_blocks
+from sparsenn.distance import Space
+from sparsenn.exact import ExactEngine, fit_space
+from sparsenn.metrics import resolve
+from sparsenn.neighborgraph import Stages, build_graph
+from sparsenn.planning import Plan, Settings, make_plan
+from sparsenn.proxies import ProxyEngine, has_proxy
+from sparsenn.results import Neighbors
+from sparsenn.rows import Rows, column_order
+
+PROXY_SAMPLE = 100  # rows by which proxies are calibrated
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What a user asked for, checked: how rows become an index."""
+
+    metric: Any
+    metric_params: Mapping[str, Any] | None
+    n_neighbors: int
+    method: str
+    settings: Settings
+    alpha: float
+    seed: np.uint64
+    n_jobs: Callable[[], int | None]  # that of the index when it is needed
+    stages: Stages
+
+
+def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
+    """Read a user's rows, or blocks of them, and fit the metric."""
+    if not is_blocks(data):
+        return fit_space(data, recipe.metric, recipe.metric_params)
+    rows = read_blocks(data, bits=resolve(recipe.metric, recipe.metric_params).metric.containers == ("bits",))
+    space = Space.fit(recipe.metric, recipe.metric_params, rows)
+    return space, space.read(rows)
+
+
+def original_rows(engine: ExactEngine) -> Rows:
+    """Rows of an engine with their columns as the user numbers them; arrays may be shared with it."""
+    store, space = engine.own()[0], engine.space
+    shape = (engine.n_rows, space.n_features)
+    rows = Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
+    if engine.rank is None:
+        return rows
+    columns = np.argsort(engine.rank).astype(np.int32)[store.indices]
+    order = column_order(store.indptr, columns, shape[1])
+    return replace(rows, indices=columns[order], data=store.data[order])
+
+
+def make_engine(space: Space, rows: Rows, recipe: Recipe) -> tuple[ExactEngine, tuple[ProxyEngine, Rows] | None]:
+    """Prepare rows for exact search, and for search by a proxy where the metric has one."""
+    if not has_proxy(space) or recipe.method == "exact":
+        return ExactEngine(space, rows, recipe.n_jobs()), None
+    sample = proxy_sample(rows, recipe.seed)
+    proxies = ProxyEngine(space, rows, recipe.n_jobs())
+    return proxies.exact, (proxies, sample)
+
+
+def proxy_sample(rows: Rows, seed: np.uint64) -> Rows:
+    """Draw the rows by which a proxy is calibrated."""
+    return rows.take(np.random.default_rng(int(seed)).permutation(len(rows))[:PROXY_SAMPLE])
+
+
+def plan_graph(
+    engine: ExactEngine,
+    recipe: Recipe,
+    given: npt.NDArray[np.int32] | None,
+    now: bool = False,
+    joined: npt.NDArray[np.bool_] | None = None,
+) -> tuple[Plan, Neighbors | None]:
+    """Make a plan, and the graph if it wants one; `now`: also where the plan leaves it until it is asked for.
+
+    With `joined`, `given` is a graph that was made here, of rows of which these are joined already.
+    """
+    plan = make_plan(engine, recipe.n_neighbors, recipe.method, recipe.settings, given is not None and joined is None)
+    if plan.method == "exact" or (plan.method == "heads" and not now):
+        return plan, None
+    own = plan if joined is None else replace(plan, seeds="given", gives_up=False, n_iters=max(plan.n_iters, 1))
+    graph = build_graph(
+        engine,
+        recipe.n_neighbors,
+        own,
+        seed=recipe.seed,
+        given=given,
+        n_jobs=recipe.n_jobs(),
+        stages=recipe.stages,
+        joined=joined,
+    )
+    if graph is None:
+        reason = "descent found too few of the nearest, and exact search is cheaper than more of it"
+        plan = replace(plan, method="exact", seeds="none", reason=reason)
+    return plan, graph
+
+
+def make_answers(
+    engine: ExactEngine,
+    plan: Plan,
+    graph: Neighbors | None,
+    proxies: tuple[ProxyEngine, Rows] | None,
+    recipe: Recipe,
+    cost: float | None = None,
+) -> Answers:
+    """Make what answers the queries of a base; `cost`: predicted nanoseconds of an exact query, if they are known."""
+
+    def walked() -> Neighbors:
+        assert graph is not None  # of a plan that has one
+        return graph
+
+    return Answers(engine, plan, recipe.method, walked, recipe.alpha, recipe.seed, recipe.n_jobs, proxies, None, cost)

@@ -1,0 +1,318 @@
+"""A state as named arrays and a description that JSON can hold, and back.
+
+What took work is kept: rows, inverted lists, the neighbour graph, and what queries have prepared (heads, links, small
+forms of rows, calibrations), so that an index that is loaded answers at once. A short snapshot, for pickles, has the
+rows and the graph only. A metric is kept by its name and parameters: what it compiles is found again.
+"""
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn import traversal
+from sparsenn.answers import Answers, Calibration
+from sparsenn.building import Recipe, make_answers, make_engine, original_rows, proxy_sample
+from sparsenn.compact import Basis, Form, sketch_form
+from sparsenn.distance import Space, Store
+from sparsenn.exact import ExactEngine
+from sparsenn.graph import Links
+from sparsenn.metrics.registry import BoundMetric
+from sparsenn.names import names_of
+from sparsenn.patterns import Patterns
+from sparsenn.planning import Plan
+from sparsenn.postings import Postings
+from sparsenn.proxies import ProxyEngine, has_proxy
+from sparsenn.results import Neighbors
+from sparsenn.rows import Rows
+from sparsenn.search import Heads, Searcher, Setting
+from sparsenn.state import Segment, State
+
+KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
+NAMED = {kind.__name__: kind for kind in KINDS}
+MADE_AGAIN = {"space", "_marked"}  # of an engine
+
+
+class Packer:
+    """Values as what JSON can hold; arrays go to `arrays` under names, each piece of memory once."""
+
+    def __init__(self) -> None:
+        self.arrays: dict[str, npt.NDArray[Any]] = {}
+        self._known: dict[Any, str] = {}
+
+    def put(self, name: str, value: Any) -> Any:
+        """Describe a value; its arrays are called `name` and so on."""
+        if isinstance(value, np.generic):
+            value = value.item()
+        if value is None or isinstance(value, bool | int | str):
+            return value
+        if isinstance(value, float):
+            return value if math.isfinite(value) else {"float": repr(value)}
+        if isinstance(value, np.ndarray):
+            return self._put_array(name, value)
+        kind = type(value).__name__
+        if NAMED.get(kind) is type(value):
+            fields = value._asdict() if isinstance(value, tuple) else _fields(value)
+            return {"kind": kind, "of": {f: self.put(f"{name}.{_plain(f)}", v) for f, v in fields.items()}}
+        if isinstance(value, Mapping):
+            return {"dict": {str(key): self.put(f"{name}.{_plain(key)}", v) for key, v in value.items()}}
+        if isinstance(value, tuple | list):
+            return {"list": [self.put(f"{name}.{number}", v) for number, v in enumerate(value)]}
+        raise TypeError(f"a saved index cannot hold {name}, {type(value).__name__}")
+
+    def _put_array(self, name: str, array: npt.NDArray[Any]) -> dict[str, str]:
+        memory = (array.__array_interface__["data"][0], array.shape, array.itemsize, array.strides)
+        known = self._known.get(memory) if array.size else None
+        if known is None:
+            self.arrays[name] = array
+            self._known[memory] = known = name
+        return {"array": known, "dtype": array.dtype.str}
+
+
+def _plain(name: Any) -> str:
+    return str(name).strip("_").lower()
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def unpack(described: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
+    """The value that `Packer.put` described."""
+    if not isinstance(described, dict):
+        return described
+    if "float" in described:
+        return float(described["float"])
+    if "array" in described:
+        array = arrays[described["array"]].view(described["dtype"])
+        return array if array.flags.writeable else array.copy()  # one type of arrays
+    if "dict" in described:
+        return {key: unpack(value, arrays) for key, value in described["dict"].items()}
+    if "list" in described:
+        return tuple(unpack(value, arrays) for value in described["list"])
+    return NAMED[described["kind"]](**{key: unpack(value, arrays) for key, value in described["of"].items()})
+
+
+def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
+    """Describe a state; `whole`: with everything that has been prepared."""
+    space, bound = state.space, state.space.bound
+    projection = space.projection
+    described: dict[str, Any] = {
+        "fitted": packer.put("metric.fitted", bound.params),
+        "container": space.container,
+        "n_features": space.n_features,
+        "mean": None if projection is None else packer.put("metric.mean", projection[0]),
+        "kind": state.kind,
+        "next_number": state.next_number,
+        "plan": packer.put("plan", state.plan),
+        "graph": packer.put("graph", state.graph),
+        "given": packer.put("given", state.given),
+        "segments": [
+            _pack_segment(segment, packer, "base" if not number else f"added{number}", whole)
+            for number, segment in enumerate(state.segments)
+        ],
+        "answers": _pack_answers(state.answers, packer, whole),
+    }
+    return described
+
+
+def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> dict[str, Any]:
+    if whole:
+        held = {key: value for key, value in vars(segment.engine).items() if key not in MADE_AGAIN}
+        engine = {"whole": packer.put(name, held)}
+    else:
+        engine = {"rows": packer.put(name, original_rows(segment.engine))}
+    names = segment.names
+    return {
+        "engine": engine,
+        "numbers": packer.put(f"{name}.numbers", segment.numbers),
+        "live": packer.put(f"{name}.live", segment.live),
+        "names": None if names is None else [names.kind, packer.put(f"{name}.names", names.parts())],
+    }
+
+
+def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, Any]:
+    with answers._lock:
+        searcher, last = answers._searcher, answers.last
+        calibrations = list(answers._calibrations.values())
+        learnt = answers._learnt
+    return {
+        "seed": int(answers._seed),
+        "cost": packer.put("cost", answers.exact_cost),
+        "calibrations": packer.put("calibrations", calibrations),
+        "last": None if last is None else last.k,
+        "learnt": packer.put("learnt", learnt) if whole else None,
+        "searcher": _pack_searcher(searcher, packer) if whole and searcher is not None else None,
+    }
+
+
+def _pack_searcher(searcher: Searcher, packer: Packer) -> dict[str, Any]:
+    form = searcher.form
+    return {
+        "form": form.name,
+        "edges": form.edges,
+        "blur": form.blur,
+        "params": packer.put("form.params", form.metric.params),
+        "x": packer.put("form.x", form.x),
+        "z": packer.put("form.z", form.z),
+        "basis": packer.put("form.basis", form.basis),
+        "order": packer.put("order", searcher.order),
+        "heads": packer.put("heads", searcher.heads),
+        "links": packer.put("links", searcher.links),
+    }
+
+
+def unpack_state(
+    described: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], bound: BoundMetric, recipe: Recipe
+) -> State:
+    """The state that `pack_state` described, of rows under the metric `bound`."""
+    fitted = dataclasses.replace(bound, params=unpack(described["fitted"], arrays))
+    projection = None
+    if described["mean"] is not None:
+        assert fitted.metric.project is not None
+        projection = (unpack(described["mean"], arrays), fitted.metric.project(fitted.params))
+    space = Space.prepared(fitted, described["container"], described["n_features"], projection)
+    recipe = dataclasses.replace(recipe, seed=np.uint64(described["answers"]["seed"]))
+    plan, graph = unpack(described["plan"], arrays), unpack(described["graph"], arrays)
+    segments = []
+    for number, part in enumerate(described["segments"]):
+        engine, proxies = _unpack_engine(part["engine"], arrays, space, recipe, base=number == 0)
+        answers = None
+        if number == 0:
+            answers = _unpack_answers(described["answers"], arrays, engine, plan, graph, proxies, recipe)
+        named = part["names"]
+        segments.append(
+            Segment(
+                engine,
+                unpack(part["numbers"], arrays),
+                None if named is None else names_of(named[0], unpack(named[1], arrays)),
+                unpack(part["live"], arrays),
+                answers,
+            )
+        )
+    given = unpack(described["given"], arrays)
+    return State(tuple(segments), plan, graph, given, described["next_number"], described["kind"])
+
+
+def _unpack_engine(described: Any, arrays: Any, space: Space, recipe: Recipe, base: bool) -> tuple[ExactEngine, Any]:
+    """An engine, and with the base that of its proxy."""
+    if "rows" in described:
+        rows = unpack(described["rows"], arrays).copy()
+        return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
+    engine = ExactEngine.__new__(ExactEngine)
+    vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={})
+    if not base or not has_proxy(space) or recipe.method == "exact":
+        return engine, None
+    rows = original_rows(engine)
+    return engine, (ProxyEngine(space, rows, recipe.n_jobs(), engine), proxy_sample(rows, recipe.seed))
+
+
+def _unpack_answers(
+    described: Any, arrays: Any, engine: ExactEngine, plan: Plan, graph: Any, proxies: Any, recipe: Recipe
+) -> Answers:
+    answers = make_answers(engine, plan, graph, proxies, recipe, cost=unpack(described["cost"], arrays))
+    answers._calibrations = {c.k: c for c in unpack(described["calibrations"], arrays)}
+    answers.last = answers._calibrations.get(described["last"])
+    answers._learnt = unpack(described["learnt"], arrays)
+    if described["searcher"] is not None:
+        answers._prepared = lambda: _unpack_searcher(described["searcher"], arrays, engine, recipe.seed)
+    return answers
+
+
+def _unpack_searcher(described: Any, arrays: Any, engine: ExactEngine, seed: np.uint64) -> Searcher:
+    parts = {key: unpack(described[key], arrays) for key in ("x", "z", "params", "basis", "order", "heads", "links")}
+    metric, record = engine.own()[1], engine.space.bound.metric
+    name = described["form"]
+    if parts["basis"] is not None:
+        form = sketch_form(record, metric, parts["basis"], parts["x"])
+    else:
+        if name == "packed words":
+            measure = traversal.gather(traversal.shared_step(record), packed=True)  # type: ignore[no-untyped-call]
+            metric = metric._replace(measure=measure, refine=0, params=parts["params"])
+        elif name.startswith("values as "):
+            kind = name.removeprefix("values as ")
+            measure = traversal.sweep(engine.space.dense_term, kind)  # type: ignore[no-untyped-call]
+            metric = metric._replace(measure=measure, refine=0, params=parts["params"])
+        form = Form(name, metric, parts["x"], parts["z"])
+    form = dataclasses.replace(form, edges=described["edges"], blur=described["blur"])
+    return Searcher(engine, form, parts["order"], parts["heads"], parts["links"], seed)
+
+
+def check_state(state: State) -> None:
+    """Compare what points into arrays with their sizes: compiled code trusts it.
+
+    Raises
+    ------
+    ValueError
+        If a row, a column or a place is out of range.
+    """
+    for segment in state.segments:
+        engine, n = segment.engine, segment.engine.n_rows
+        store, m = engine.own()[0], engine.space.n_features
+        _check_starts("rows", store.indptr, n, len(store.data))
+        _check_range("columns", store.indices, 0, m)
+        dense = engine.space.container != "csr"
+        _check(dense or len(store.indices) == len(store.data), "rows have other columns than values")
+        _check(store.stats.shape[1] == n, "statistics are not those of the rows")
+        if engine.way == "postings":
+            postings = engine.postings
+            _check_starts("inverted lists", postings.indptr, m, len(postings.ids))
+            _check_range("inverted lists", postings.ids, 0, n)
+            _check(len(postings.values) == len(postings.ids), "inverted lists have other rows than values")
+            _check(
+                postings.ends.shape[1] == n == postings.rest.shape[1] or len(postings.cuts) == 1,
+                "tiers are not of all rows",
+            )
+            _check_range("tiers", postings.ends, 0, len(store.data) + 1)
+            _check_range("tiers", postings.cuts, 0, m + 1)
+            assert engine.rank is not None
+            _check(np.array_equal(np.sort(engine.rank), np.arange(m)), "columns are not numbered one by one")
+        if segment.numbers is not None:
+            _check(len(segment.numbers) == n and bool((np.diff(segment.numbers) > 0).all()), "rows are not numbered")
+        if segment.live is not None:
+            _check(len(segment.live) == n, "rows that are left are not marked one by one")
+        if segment.names is not None:
+            _check(len(segment.names) == n, "there is not one id for each row")
+            _check_range("ids", segment.names.order, 0, n)
+    _check_approximate(state)
+
+
+def _check_approximate(state: State) -> None:
+    n = state.base.engine.n_rows
+    if state.graph is not None:
+        _check(len(state.graph.indices) == n, "the graph is not of all rows")
+        _check_range("the graph", state.graph.indices, -1, n)
+    if state.answers._prepared is None:
+        return
+    searcher = state.answers.searcher
+    _check(np.array_equal(np.sort(searcher.order), np.arange(n)), "the order of the search is not one of the rows")
+    z = searcher.form.z
+    _check(len(z.indptr) == n + 1, "the form is not of all rows")
+    _check_starts("the form", z.indptr, n, z.indptr[-1])
+    if searcher.links is not None:
+        ids, degrees, entries = searcher.links
+        _check(len(ids) == len(degrees) == n, "links are not of all rows")
+        _check_range("links", degrees, 0, ids.shape[1] + 1)
+        _check_range("links", ids[np.arange(ids.shape[1]) < degrees[:, None]], 0, n)
+        _check_range("links", entries, 0, n)
+    if searcher.heads is not None:
+        heads = searcher.heads
+        _check_starts("heads", heads.indptr, state.space.n_features, len(heads.words))
+        _check_range("heads", heads.words >> np.uint32(heads.shift), 0, n)
+
+
+def _check(sound: bool, what: str) -> None:
+    if not sound:
+        raise ValueError(f"the arrays of the saved index do not fit together: {what}")
+
+
+def _check_starts(what: str, starts: npt.NDArray[Any], n: int, total: int) -> None:
+    sound = len(starts) == n + 1 and starts[0] == 0 and starts[-1] == total and bool((np.diff(starts) >= 0).all())
+    _check(sound, f"{what} do not begin one after another")
+
+
+def _check_range(what: str, values: npt.NDArray[Any], low: int, high: int) -> None:
+    _check(not values.size or bool(values.min() >= low and values.max() < high), f"{what} point beyond what there is")

@@ -1,0 +1,444 @@
+"""Named arrays in a directory that is always whole: `.npy` files and a manifest, and no pickle.
+
+    news.sn/
+        manifest.json         what there is: shape, type, size and checksum of each file, and what the arrays mean
+        data-5f0c2a91/        the files that the manifest names
+            base.store.data.npy
+            ...
+
+A save writes a new folder of data, syncs it, and then puts the new manifest in the place of the old one: a single
+rename, before which the directory holds the old arrays and after which it holds the new ones. A directory that is not
+there yet is written beside its place and renamed as a whole. What a crash leaves behind, the next save removes.
+
+Nothing here knows what an index is. A file is read by comparing its header with the one that the manifest implies,
+byte by byte; nothing in a file is evaluated, and no name in a manifest leads out of the directory.
+"""
+
+import contextlib
+import json
+import mmap as memory
+import os
+import re
+import secrets
+import shutil
+import tempfile
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+import numpy.typing as npt
+
+MAGIC, VERSION = "sparsenn index", 1
+MANIFEST, LOCK = "manifest.json", "lock"
+CHUNK = 2**22  # bytes read, written and summed at once
+SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
+NAME, KIND, FOLDER = (
+    re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*"),
+    re.compile(r"[<>|][biuf]\d+"),
+    re.compile(r"data-[0-9a-f]+"),
+)
+
+Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclass(frozen=True)
+class Stored:
+    """What was saved.
+
+    Attributes
+    ----------
+    contents : dict
+        What the caller gave to say what the arrays mean.
+    arrays : dict of str to ndarray
+        Read into memory, or mapped: then a page is read when it is touched, and writing to an array changes a private
+        copy of the page, never the file.
+    library : str
+        Version of the library that saved it.
+    """
+
+    contents: dict[str, Any]
+    arrays: dict[str, npt.NDArray[Any]]
+    library: str
+
+
+def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+    """Write arrays and what they mean to a directory; a crash at any moment leaves the old state or the new one.
+
+    Parameters
+    ----------
+    path : path
+        A new directory, an empty one, or one that holds a saved index, which is replaced.
+    contents : dict
+        What JSON can hold.
+    arrays : dict of str to ndarray
+        Numbers only. Names are words of ``a-z0-9_`` joined by dots.
+    library : str
+
+    Raises
+    ------
+    ValueError
+        If the directory holds something else.
+    OSError
+        If it cannot be written. What was there before is untouched.
+    """
+    target = Path(path)
+    for name, array in arrays.items():
+        if not NAME.fullmatch(name) or not KIND.fullmatch(array.dtype.str):
+            raise ValueError(f"cannot save an array {name!r} of dtype {array.dtype}: only numbers under plain names")
+    _check_target(target)
+    needed = sum(array.nbytes for array in arrays.values())
+    try:
+        if target.is_dir():
+            _save_into(target, contents, arrays, library)
+        else:
+            _save_beside(target, contents, arrays, library)
+    except OSError as error:
+        raise type(error)(
+            error.errno,
+            f"the index was not saved: {error.strerror or error}. It needs {needed / 1e6:,.1f} MB in a directory that "
+            "can be written to; what was there before is as it was",
+            str(target),
+        ) from error
+
+
+def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Stored:
+    """Read what `save` wrote.
+
+    Parameters
+    ----------
+    path : path
+    mmap : bool, default False
+        Map the files instead of reading them.
+    verify : bool, optional
+        Compare all checksums. Without it, those of what is read: everything, but with `mmap` only small files; sizes
+        and headers of all files are compared in any case.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such directory.
+    ValueError
+        If it is no saved index, was written by a newer library, or a file is missing, cut short or altered.
+    """
+    target = Path(path)
+    while True:
+        manifest = _read_manifest(target)
+        folder = target / manifest["folder"]
+        try:
+            arrays = {
+                name: _read(folder / f"{name}.npy", entry, mmap, bool(verify))
+                for name, entry in manifest["files"].items()
+            }
+        except ValueError:
+            # another process may have saved meanwhile, and removed the files of the manifest that was read
+            if _read_manifest(target)["folder"] != manifest["folder"]:
+                continue
+            raise
+        return Stored(manifest["contents"], arrays, manifest["library"])
+
+
+def verify(path: str | os.PathLike[str]) -> None:
+    """Compare every file with its checksum, a piece at a time.
+
+    Raises
+    ------
+    ValueError
+        Names the first file that is missing, cut short or altered.
+    """
+    target = Path(path)
+    manifest = _read_manifest(target)
+    for name, entry in manifest["files"].items():
+        file = target / manifest["folder"] / f"{name}.npy"
+        header = header_of(entry["dtype"], tuple(entry["shape"]))
+        with _opened(file, header, entry) as stream:
+            total = 0
+            while piece := stream.read(CHUNK):
+                total = zlib.crc32(piece, total)
+        if total != entry["crc32"]:
+            _altered(file)
+
+
+def size_of(path: str | os.PathLike[str]) -> int:
+    """Bytes of the files that a saved index needs."""
+    target = Path(path)
+    manifest = _read_manifest(target)
+    files = [target / MANIFEST, *(target / manifest["folder"] / f"{name}.npy" for name in manifest["files"])]
+    return sum(file.stat().st_size for file in files)
+
+
+def header_of(dtype: str, shape: tuple[int, ...]) -> bytes:
+    """Beginning of an `.npy` file (format 1.0) of an array in C order; its length is a multiple of 64."""
+    text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
+    length = -(-(10 + len(text) + 1) // 64) * 64
+    return b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + text.ljust(length - 11).encode("ascii") + b"\n"
+
+
+# writing
+
+
+def _check_target(target: Path) -> None:
+    """Refuse to write over what is no index."""
+    if not target.exists():
+        if not target.parent.is_dir():
+            raise FileNotFoundError(f"cannot save to {target}: there is no directory {target.parent}")
+        return
+    if not target.is_dir():
+        raise ValueError(f"cannot save to {target}: it is a file, and an index is a directory")
+    names = {entry.name for entry in target.iterdir()}
+    if MANIFEST in names or not names - {LOCK}:
+        return
+    if not all(FOLDER.fullmatch(name) or name.startswith(MANIFEST) or name == LOCK for name in names):
+        raise ValueError(f"cannot save to {target}: it holds files that are no index; give a new or an empty directory")
+
+
+def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+    """Write a directory that is not there yet."""
+    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    try:
+        manifest = _write_folder(beside, contents, arrays, library)
+        _write_file(beside / MANIFEST, manifest)
+        _sync(beside)
+        beside.chmod(0o777 & ~_umask())
+        try:
+            beside.rename(target)
+        except OSError:
+            if not target.is_dir():
+                raise
+            _save_into(target, contents, arrays, library)  # somebody else was first
+        _sync(target.parent)
+    finally:
+        shutil.rmtree(beside, ignore_errors=True)
+
+
+def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+    """Replace what a directory holds; one writer at a time."""
+    with _locked(target):
+        _clean(target)
+        fresh = target / f"{MANIFEST}.new"
+        manifest = b""
+        try:
+            manifest = _write_folder(target, contents, arrays, library)
+            _write_file(fresh, manifest)
+            _sync(target)
+            fresh.replace(target / MANIFEST)
+        except BaseException:
+            with contextlib.suppress(OSError, ValueError):
+                _clean(target)
+            raise
+        _sync(target)
+        _clean(target)
+
+
+def _clean(target: Path) -> None:
+    """Remove what the manifest does not name; what cannot be removed (Windows: in use) is left for the next save."""
+    named = None
+    if (target / MANIFEST).exists():
+        try:
+            named = _read_manifest(target)["folder"]
+        except ValueError:
+            return  # damaged, or of a newer library: nobody knows what it names
+    for entry in target.iterdir():
+        if FOLDER.fullmatch(entry.name) and entry.name != named:
+            shutil.rmtree(entry, ignore_errors=True)
+        elif entry.name == f"{MANIFEST}.new":
+            entry.unlink(missing_ok=True)
+
+
+def _write_folder(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> bytes:
+    """Write all arrays into a new folder; returns the manifest that names them."""
+    folder = target / f"data-{secrets.token_hex(6)}"
+    folder.mkdir()
+    files = {name: _write_array(folder / f"{name}.npy", array) for name, array in arrays.items()}
+    _sync(folder)
+    manifest = {
+        "magic": MAGIC,
+        "version": VERSION,
+        "library": library,
+        "folder": folder.name,
+        "files": files,
+        "contents": dict(contents),
+    }
+    text = json.dumps({**manifest, "crc32": _sum_of(manifest)}, indent=1, allow_nan=False)
+    return (text + "\n").encode("utf-8")
+
+
+def _write_array(file: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
+    """Write one array; returns its entry of the manifest."""
+    array = np.ascontiguousarray(array).reshape(array.shape)
+    header = header_of(array.dtype.str, array.shape)
+    total = 0
+    with file.open("xb", buffering=0) as stream:
+        _write_all(stream, header)
+        data = _bytes_of(array)
+        for begin in range(0, len(data), CHUNK):
+            piece = data[begin : begin + CHUNK]
+            total = zlib.crc32(piece, total)
+            _write_all(stream, piece)
+        os.fsync(stream.fileno())
+    size = len(header) + array.nbytes
+    return {"dtype": array.dtype.str, "shape": list(array.shape), "bytes": size, "crc32": total}
+
+
+def _bytes_of(array: npt.NDArray[Any]) -> memoryview:
+    """Memory of an array in C order."""
+    flat: Any = array.reshape(-1).view(np.uint8)
+    return memoryview(flat) if array.size else memoryview(b"")
+
+
+def _write_all(stream: Any, data: Any) -> None:
+    """Write all of it: a raw file may take only a part (a full disk says so at the next call)."""
+    view = memoryview(data)
+    while len(view):
+        view = view[stream.write(view) :]
+
+
+def _write_file(file: Path, data: bytes) -> None:
+    with file.open("wb") as stream:
+        stream.write(data)
+        stream.flush()
+        os.fsync(stream.fileno())
+
+
+def _sync(folder: Path) -> None:
+    """Make what a directory lists outlast a crash of the machine; Windows cannot, and need not."""
+    if os.name == "nt":
+        return
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def _umask() -> int:
+    """Bits that new files do not get."""
+    mask = os.umask(0o077)
+    os.umask(mask)
+    return mask
+
+
+@contextlib.contextmanager
+def _locked(target: Path) -> Iterator[None]:
+    """Hold the directory's lock, which ends with the process that has it, however it ends."""
+    with (target / LOCK).open("ab") as stream:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+        else:
+            import fcntl
+
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
+        yield
+
+
+# reading
+
+
+def _sum_of(manifest: Mapping[str, Any]) -> int:
+    """Checksum of what a manifest says, however it is written."""
+    text = json.dumps({k: v for k, v in manifest.items() if k != "crc32"}, sort_keys=True, separators=(",", ":"))
+    return zlib.crc32(text.encode("utf-8"))
+
+
+def _read_manifest(target: Path) -> dict[str, Any]:
+    """Read the manifest, and check all that is used of it."""
+    file = target / MANIFEST
+    if not target.exists():
+        raise FileNotFoundError(f"there is no saved index at {target}")
+    if not file.exists():
+        raise ValueError(f"{target} is no saved index: it has no {MANIFEST}")
+    try:
+        manifest = json.loads(file.read_text(encoding="utf-8"))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{file} is damaged: {error}") from None
+    if not isinstance(manifest, dict) or manifest.get("magic") != MAGIC:
+        raise ValueError(f"{file} is not the manifest of a saved index, or it is damaged")
+    version = manifest.get("version")
+    if isinstance(version, int) and version > VERSION and manifest.get("crc32") == _sum_of(manifest):
+        raise ValueError(
+            f"{file} has format {version}, and this library reads up to {VERSION}: it was saved by sparsenn "
+            f"{manifest.get('library')}; install that or a newer one"
+        )
+    if manifest.get("crc32") != _sum_of(manifest):
+        raise ValueError(f"{file} is damaged: it does not agree with its own checksum; take a copy of the index")
+    if version != VERSION or not _is_sound(manifest):
+        raise ValueError(f"{file} is not a manifest that this library can have written")
+    return manifest
+
+
+def _is_sound(manifest: Mapping[str, Any]) -> bool:
+    """Whether the parts of a manifest are what they should be."""
+    files = manifest.get("files")
+    if not isinstance(files, dict) or not isinstance(manifest.get("contents"), dict):
+        return False
+    if not isinstance(manifest.get("folder"), str) or not FOLDER.fullmatch(manifest["folder"]):
+        return False
+    for name, entry in files.items():
+        if (
+            not NAME.fullmatch(name)
+            or not isinstance(entry, dict)
+            or set(entry) != {"dtype", "shape", "bytes", "crc32"}
+        ):
+            return False
+        if not isinstance(entry["dtype"], str) or not KIND.fullmatch(entry["dtype"]):
+            return False
+        if not isinstance(entry["shape"], list) or not all(type(n) is int and n >= 0 for n in entry["shape"]):
+            return False
+    return isinstance(manifest.get("library"), str)
+
+
+def _damaged(file: Path, what: str) -> NoReturn:
+    raise ValueError(f"{file} is damaged: {what}; take a copy of the index, or save it again")
+
+
+def _altered(file: Path) -> NoReturn:
+    _damaged(file, "its bytes do not agree with the checksum in the manifest")
+
+
+@contextlib.contextmanager
+def _opened(file: Path, header: bytes, entry: Mapping[str, Any]) -> Iterator[Any]:
+    """Open a file whose size and header are as they should be, at the first byte of its data."""
+    size = len(header) + int(np.prod(entry["shape"], dtype=object)) * np.dtype(entry["dtype"]).itemsize
+    try:
+        stream = file.open("rb", buffering=0)
+    except FileNotFoundError:
+        raise ValueError(f"{file} is missing, and {MANIFEST} names it: take a copy of the index") from None
+    with stream:
+        actual = os.fstat(stream.fileno()).st_size
+        if actual != size or entry["bytes"] != size:
+            _damaged(file, f"it has {actual:,} bytes, and should have {size:,}")
+        if stream.read(len(header)) != header:
+            _damaged(file, "its header is not the one of its type and shape")
+        yield stream
+
+
+def _read(file: Path, entry: Mapping[str, Any], mmap: bool, everything: bool) -> npt.NDArray[Any]:
+    """Read or map one array."""
+    dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
+    header = header_of(entry["dtype"], shape)
+    with _opened(file, header, entry) as stream:
+        if mmap and entry["bytes"] > SMALL and dtype.isnative:
+            mapped = memory.mmap(stream.fileno(), 0, access=memory.ACCESS_COPY)  # not read-only: one type of arrays
+            array = np.frombuffer(mapped, dtype, offset=len(header)).reshape(shape)
+            if everything and _sum_pieces(array, lambda piece: None) != entry["crc32"]:
+                _altered(file)
+            return array
+        array = np.empty(shape, dtype)
+        if _sum_pieces(array, stream.readinto) != entry["crc32"]:
+            _altered(file)
+        return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
+
+
+def _sum_pieces(array: npt.NDArray[Any], fill: Callable[[memoryview], object]) -> int:
+    """Checksum of an array's bytes, each piece filled before it is summed."""
+    data = _bytes_of(array)
+    total = 0
+    for begin in range(0, len(data), CHUNK):
+        piece = data[begin : begin + CHUNK]
+        fill(piece)
+        total = zlib.crc32(piece, total)
+    return total

@@ -1,0 +1,206 @@
+"""A state after rows have been added, removed or changed.
+
+New rows become a segment of their own, searched exactly beside the base. Small segments are joined as they come: one
+joins the segments before it that have no more than twice its rows, so that a row is indexed again a few times only, and
+there are few segments. Rows that are removed are left out from then on. Where new or removed rows pass a share of all,
+the base is made again, of the rows that are there: its neighbour graph begins with the edges that it had and with what
+a search finds for each new row, and descent looks at the neighbours of rows whose edges are new.
+
+Nothing is changed in place: a call that fails or is interrupted leaves the state that there was.
+"""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.blocks import join_rows, widen_rows
+from sparsenn.building import Recipe, make_answers, make_engine, original_rows, plan_graph
+from sparsenn.distance import Space
+from sparsenn.exact import ExactEngine
+from sparsenn.names import Names
+from sparsenn.parallel import count_jobs
+from sparsenn.results import Neighbors
+from sparsenn.rows import Rows
+from sparsenn.state import Numbers, Segment, State
+
+GROWN, GONE = (
+    0.25,
+    0.2,
+)  # rows added since, as a share of the base, and removed, of all, from which the base is made again
+FEW = 256  # rows that may wait beside a base however small
+SMALL, TWICE = 512, 2  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
+BACK = 16  # new rows that are tried as neighbours of a row they found
+LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
+
+
+def first_state(
+    space: Space, rows: Rows, names: Names | None, given: npt.NDArray[np.int32] | None, recipe: Recipe
+) -> State:
+    """Rows fitted: a base alone."""
+    n = len(rows)
+    engine, proxies = make_engine(space, rows, recipe)
+    plan, graph = plan_graph(engine, recipe, given)
+    answers = make_answers(engine, plan, graph, proxies, recipe)
+    kind = "number" if names is None else names.kind
+    return State((Segment(engine, names=names, answers=answers),), plan, graph, given, n, kind)
+
+
+def add(state: State, rows: Rows, names: Names | None, recipe: Recipe) -> tuple[State, Numbers]:
+    """State with further rows, and their numbers."""
+    numbers = np.arange(state.next_number, state.next_number + len(rows))
+    state = replace(state, next_number=state.next_number + len(rows))
+    return _append(state, rows, numbers, names, recipe), numbers
+
+
+def remove(state: State, places: list[Numbers], recipe: Recipe) -> State:
+    """State without some rows: their places in each segment, -1 where they are in another."""
+    return _purged(_without(state, places), recipe)
+
+
+def change(state: State, places: list[Numbers], rows: Rows, recipe: Recipe) -> State:
+    """State with other values in some rows, which keep their ids."""
+    numbers = np.empty(len(rows), np.int64)
+    names: list[Names] = []
+    order: list[npt.NDArray[np.int64]] = []
+    for segment, own in zip(state.segments, places, strict=True):
+        there = np.flatnonzero(own >= 0)
+        numbers[there] = segment.numbers_at(own[there])
+        if segment.names is not None:
+            names.append(segment.names.take(own[there]))
+        order.append(there)
+    named = names[0].joined(names[1:]) if names else None  # type: ignore[arg-type]
+    if named is not None:
+        back = np.empty(len(rows), np.int64)
+        back[np.concatenate(order)] = np.arange(len(rows))
+        named = named.take(back)
+    by_number = np.argsort(numbers)
+    named = None if named is None else named.take(by_number)
+    return _append(_without(state, places), rows.take(by_number), numbers[by_number], named, recipe)
+
+
+def widen(state: State, n_columns: int, recipe: Recipe) -> State:
+    """State of the same rows with more columns, which are 0."""
+    return rebuild(state, recipe, state.space.widened(n_columns))
+
+
+def _without(state: State, places: list[Numbers]) -> State:
+    """State with some rows marked as removed; segments other than the base that have none left are forgotten."""
+    segments = []
+    for segment, own in zip(state.segments, places, strict=True):
+        gone = own[own >= 0]
+        kept = replace(segment, live=segment.without(gone)) if gone.size else segment
+        if kept.n_live or segment is state.base:
+            segments.append(kept)
+    return replace(state, segments=tuple(segments))
+
+
+def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, recipe: Recipe) -> State:
+    """State with one more segment, which takes up the small ones before it."""
+    if not len(rows):
+        return state
+    segments = list(state.segments)
+    parts = [(rows, numbers, names)]
+    size = len(rows)
+    while len(segments) > 1 and segments[-1].n_live <= max(SMALL, TWICE * size):
+        size += segments[-1].n_live
+        parts.append(_live_part(segments.pop()))
+    joined, numbers, names = _sorted(parts)
+    segments.append(Segment(ExactEngine(state.space, joined, recipe.n_jobs()), numbers, names))
+    return _purged(replace(state, segments=tuple(segments)), recipe)
+
+
+def _purged(state: State, recipe: Recipe) -> State:
+    """State with its base made again, where enough has changed since it was made."""
+    held = sum(segment.engine.n_rows for segment in state.segments)
+    newer = sum(segment.n_live for segment in state.segments[1:])
+    if newer > max(GROWN * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
+        return rebuild(state, recipe)
+    return state
+
+
+def _live_part(segment: Segment) -> tuple[Rows, Numbers, Names | None]:
+    """Rows of a segment that are there, with their numbers and ids."""
+    rows, names, places = original_rows(segment.engine), segment.names, segment.live_places
+    if segment.live is None:
+        return rows, segment.numbers_at(places), names
+    return rows.take(places), segment.numbers_at(places), None if names is None else names.take(places)
+
+
+def _sorted(parts: list[tuple[Rows, Numbers, Names | None]]) -> tuple[Rows, Numbers, Names | None]:
+    """Rows of several parts in the order of their numbers."""
+    rows, numbers = join_rows([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    names = parts[0][2]
+    if names is not None and len(parts) > 1:
+        names = names.joined([part[2] for part in parts[1:]])  # type: ignore[misc]
+    if (np.diff(numbers) > 0).all():
+        return rows, numbers, names
+    order = np.argsort(numbers)
+    return rows.take(order), numbers[order], None if names is None else names.take(order)
+
+
+def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
+    """State with all its rows in the base, made again; `space`: the metric for wider rows."""
+    segments = [segment for segment in state.segments if segment.n_live]
+    if not segments:
+        if space is None:
+            return state
+        segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
+    rows, numbers, names = _sorted([_live_part(segment) for segment in segments])
+    given, joined = _edges_so_far(state, rows, numbers, recipe)
+    rows = rows if space is None else widen_rows(rows, space.n_features)
+    n = len(rows)
+    engine, proxies = make_engine(space or state.space, rows, recipe)
+    plan, graph = plan_graph(engine, recipe, given, joined=joined)
+    answers = make_answers(engine, plan, graph, proxies, recipe)
+    if space is None and state.base.engine.n_rows <= LEARNT * n and n <= LEARNT * state.base.engine.n_rows:
+        answers.inherit(state.answers)
+    live = None if state.n_rows else np.zeros(n, np.bool_)
+    base = Segment(engine, None if numbers[-1] == n - 1 else numbers, names, live, answers)
+    return State((base,), plan, graph, None, state.next_number, state.kind)
+
+
+def _edges_so_far(
+    state: State, rows: Rows, numbers: Numbers, recipe: Recipe
+) -> tuple[npt.NDArray[np.int32] | None, npt.NDArray[np.bool_] | None]:
+    """Edges that a graph of these rows can begin with, and which rows have all of theirs from before.
+
+    The base's own edges between rows that are left; for each new row what a search finds, and the same backwards. None
+    where there was no graph, or most rows are new.
+    """
+    graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(rows)
+    if graph is None or graph.indices.shape[1] != k or base.n_live < n / 2 or not state.n_rows:
+        return None, None
+    old = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand now
+    place = np.full(base.engine.n_rows + 1, -1, np.int64)
+    place[base.live_places] = old
+    before = graph.indices[base.live_places]
+    near = place[before]
+    given, joined = np.full((n, k + BACK), -1, np.int32), np.zeros(n, np.bool_)
+    given[old, :k] = near
+    joined[old] = ((before < 0) == (near < 0)).all(axis=1)
+    new = np.ones(n, np.bool_)
+    new[old] = False
+    fresh = np.flatnonzero(new)
+    if fresh.size:
+        by_number = replace(state, kind="number")
+        found = by_number.nearest(rows.take(fresh), k + 1, count_jobs(recipe.n_jobs()), depth=-99)
+        far = np.where(found.indices < 0, -1, np.searchsorted(numbers, found.indices))
+        far[far == fresh[:, None]] = -1
+        _give(given, fresh, far, found, new)
+    return given, joined
+
+
+def _give(given: npt.NDArray[np.int32], fresh: Numbers, far: Numbers, found: Neighbors, new: Any) -> None:
+    """Write what new rows found as their edges, and backwards as edges of the old rows among it, nearest first."""
+    width = min(far.shape[1], given.shape[1])
+    given[fresh, :width] = far[:, :width]
+    row, column = np.nonzero((far >= 0) & ~new[far])
+    ends, distances = far[row, column], found.distances[row, column]
+    order = np.lexsort((distances, ends))
+    ends, starts = ends[order], fresh[row[order]]
+    first = np.flatnonzero(np.concatenate([[True], ends[1:] != ends[:-1]])) if ends.size else np.zeros(0, np.int64)
+    rank = np.arange(len(ends)) - np.repeat(first, np.diff(np.append(first, len(ends))))
+    taken = rank < BACK
+    given[ends[taken], given.shape[1] - BACK + rank[taken]] = starts[taken]
