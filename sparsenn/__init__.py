@@ -19,14 +19,22 @@ from sparsenn.results import Neighbors, Pairs, RaggedNeighbors, RecallEstimate
 
 if TYPE_CHECKING:
     from sparsenn import adapters, evaluation
+    from sparsenn.dedup import Duplicates, Overlaps, near_duplicates
     from sparsenn.hits import Hit
+    from sparsenn.linking import Links, link
+    from sparsenn.minhash import LshPlan, MinHashJoin
     from sparsenn.text import TextIndex
 
 __version__ = "0.1.0"
 __all__ = [
+    "Duplicates",
     "Hit",
     "Index",
+    "Links",
+    "LshPlan",
+    "MinHashJoin",
     "Neighbors",
+    "Overlaps",
     "Pairs",
     "Plan",
     "RaggedNeighbors",
@@ -36,13 +44,27 @@ __all__ = [
     "evaluation",
     "exact_neighbors",
     "join_blocks",
+    "link",
     "metrics",
+    "near_duplicates",
     "pairwise_distances",
     "save_pairs",
     "similarity_join",
 ]
 
-_LATER = {"Hit": "hits", "TextIndex": "text", "adapters": "", "evaluation": ""}
+_LATER = {
+    "Duplicates": "dedup",
+    "Hit": "hits",
+    "Links": "linking",
+    "LshPlan": "minhash",
+    "MinHashJoin": "minhash",
+    "Overlaps": "dedup",
+    "TextIndex": "text",
+    "adapters": "",
+    "evaluation": "",
+    "link": "linking",
+    "near_duplicates": "dedup",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,9 +1,9 @@
 """All pairs of sets at or above a similarity that depends on three counts: of either set, and of what both have.
 
 Columns are renumbered, the rarest first, and rows ordered by size. Two rows that are similar enough share a column
-among the first few of both (prefix filter, Chaudhuri et al. 2006; Bayardo et al. 2007): only those stand in the lists. A row
-met there for the first time is dropped if what remains of either row cannot give what is needed (position filter, Xiao
-et al. 2008, PPJoin), or if 64-bit sketches say so (Sandes et al. 2020, bitmap filter); then both are merged, until
+among the first few of both (prefix filter, Chaudhuri et al. 2006; Bayardo et al. 2007): only those stand in the lists.
+A row met there for the first time is dropped if what remains of either row cannot give what is needed (position filter,
+Xiao et al. 2008, PPJoin), or if 64-bit sketches say so (Sandes et al. 2020, bitmap filter); then both are merged, until
 enough is found or cannot be found any more. Columns that only one row has are not kept at all: they are counted.
 
 What is needed, and which sizes may match, is found from the metric's own formula, not from a rule for each metric.

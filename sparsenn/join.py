@@ -32,7 +32,7 @@ LISTED = 2**26  # pairs of different rows held before the rest is counted first
 Progress = Callable[[int, int], object]
 
 
-class _Found(NamedTuple):
+class Found(NamedTuple):
     """Pairs of groups, and the surrogate of their rows."""
 
     a: npt.NDArray[np.int64]
@@ -110,13 +110,11 @@ def similarity_join(
     """
     top = _count("top", top)
     max_pairs = _count("max_pairs", max_pairs) or MOST_PAIRS
-    join = _Join(A, B, metric, metric_params, threshold, n_jobs)
+    join = Join(A, B, metric, metric_params, threshold, n_jobs)
     if top is not None:
         return _best(join, top, progress)
     found = list(join.all_pairs(max_pairs, progress))
-    pairs = _concatenated(list(join.expand(found, MOST_PAIRS)))
-    order = np.argsort(pairs.i * join.width + pairs.j)  # no two are equal
-    return Pairs(pairs.i[order], pairs.j[order], pairs.similarity[order])
+    return in_order(concatenated(list(join.expand(found, MOST_PAIRS))), join.width)
 
 
 def join_blocks(
@@ -159,13 +157,13 @@ def join_blocks(
     [1, 2]
     """
     size, most = _count("block_pairs", block_pairs) or 1, _count("max_pairs", max_pairs) or MOST_PAIRS
-    join = _Join(A, B, metric, metric_params, threshold, n_jobs)
+    join = Join(A, B, metric, metric_params, threshold, n_jobs)
 
     def blocks() -> Iterator[Pairs]:
         total = 0
         for found in join.found(progress):
             total += join.count(found)
-            _check_most(total, most, threshold)
+            check_most(total, most, threshold)
             yield from join.expand([found], size)
 
     return blocks()
@@ -211,10 +209,12 @@ def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
     return total
 
 
-class _Join:
+class Join:
     """A join, prepared: groups of equal rows of both sides, and the way that suits the metric."""
 
-    def __init__(self, A: Any, B: Any, metric: Any, params: Any, threshold: float, n_jobs: int | None) -> None:
+    def __init__(
+        self, A: Any, B: Any, metric: Any, params: Any, threshold: float, n_jobs: int | None, prepare: bool = True
+    ) -> None:
         record = resolve(metric, params).metric
         self.similar = _check_threshold(record, threshold)
         self.threshold, self.n_jobs, self.symmetric = threshold, n_jobs, record.symmetric
@@ -229,7 +229,7 @@ class _Join:
         self.x, self.x_groups = _different(x)
         self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
         self.own, self.width = y is None, np.int64(len(x) if y is None else len(y))
-        self.way: Any = self._choose(record, threshold)
+        self.way: Any = self._choose(record, threshold) if prepare else None
 
     def _read_other(self, B: Any, x: Rows) -> Rows:
         rows = as_rows(B, name="B").to_csr()
@@ -256,7 +256,7 @@ class _Join:
         distances = surrogates if correct is None else np.array([correct(params, s) for s in surrogates], np.float64)
         return self.similar - distances + 0.0
 
-    def inside(self) -> _Found:
+    def inside(self) -> Found:
         """Groups whose rows are similar to each other; and the empty rows of both sides."""
         if self.own:
             a = np.flatnonzero(self.x_groups.sizes > 1)
@@ -268,7 +268,7 @@ class _Join:
                 pairs = pairs[0][:0], pairs[1][:0]
         surrogates = self.surrogates(*pairs)
         keep = surrogates <= self.limit
-        return _Found(pairs[0][keep], pairs[1][keep], surrogates[keep])
+        return Found(pairs[0][keep], pairs[1][keep], surrogates[keep])
 
     def surrogates(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Surrogates of listed pairs of different rows; `a` ascending."""
@@ -278,7 +278,7 @@ class _Join:
         surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
         return out
 
-    def found(self, progress: Progress | None = None) -> Iterator[_Found]:
+    def found(self, progress: Progress | None = None) -> Iterator[Found]:
         """Pairs of groups, a window of rows at a time."""
         inside = self.inside()
         if len(inside.a):
@@ -291,34 +291,34 @@ class _Join:
             if progress is not None:
                 progress(end, n)
 
-    def _block(self, begin: int, start: int, stop: int) -> list[_Found]:
+    def _block(self, begin: int, start: int, stop: int) -> list[Found]:
         at, stop, pieces = begin + start, begin + stop, []
         while at < stop:
             a, b, surrogates, at = self.way.block(at, stop, ROOM)
             if len(a):
-                pieces.append(_Found(a, b, surrogates))
+                pieces.append(Found(a, b, surrogates))
         return pieces
 
-    def count(self, found: _Found) -> int:
+    def count(self, found: Found) -> int:
         """How many pairs of rows the pairs of groups are."""
         sizes, others = self.x_groups.sizes[found.a], self.y_groups.sizes[found.b]
         same = (found.a == found.b) if self.own else np.zeros(len(found.a), bool)
         inside = sizes * (sizes - 1) // (2 if self.symmetric else 1)
         return int(np.where(same, inside, sizes * others).sum())
 
-    def all_pairs(self, most: int, progress: Progress | None) -> Iterator[_Found]:
+    def all_pairs(self, most: int, progress: Progress | None) -> Iterator[Found]:
         """All pairs of groups; more than `most` pairs of rows are an error, before any is listed."""
         total, held, counting, kept = 0, 0, False, []
         for found in self.found(progress):
             total += self.count(found)
-            _check_most(total, most, self.threshold)
+            check_most(total, most, self.threshold)
             held += len(found.a)
             if not counting:
                 kept.append(found)
             counting = counting or held > LISTED
         yield from self.found() if counting else kept
 
-    def expand(self, found: Iterable[_Found], size: int) -> Iterator[Pairs]:
+    def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
         """Pairs of rows of pairs of groups, at most `size` at once."""
         for some in found:
             same = (some.a == some.b) if self.own else np.zeros(len(some.a), bool)
@@ -349,7 +349,7 @@ class _Join:
 class _ScanJoin:
     """Exact search of each row among the others."""
 
-    def __init__(self, join: _Join) -> None:
+    def __init__(self, join: Join) -> None:
         self._join = join
         self._engine = ExactEngine(join.space, join.y.copy(), join.n_jobs)
         distance = max(join.similar - join.threshold, -np.inf)
@@ -386,27 +386,35 @@ def _within(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
     return rest - q * (q - 1) // 2, q
 
 
-def _concatenated(parts: list[Pairs]) -> Pairs:
+def concatenated(parts: list[Pairs]) -> Pairs:
+    """All pairs of several parts."""
     nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
     i, j, similarity = zip(*(parts or [nothing]), strict=True)
     return Pairs(np.concatenate(i), np.concatenate(j), np.concatenate(similarity))
 
 
-def _best(join: _Join, top: int, progress: Progress | None) -> Pairs:
+def in_order(pairs: Pairs, width: np.int64) -> Pairs:
+    """Pairs ordered by `i`, then `j`, which is below `width`."""
+    order = np.argsort(pairs.i * width + pairs.j)  # no two are equal
+    return Pairs(pairs.i[order], pairs.j[order], pairs.similarity[order])
+
+
+def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
     """Keep the `top` most similar pairs."""
-    best = _concatenated([])
+    best = concatenated([])
     for found in join.found(progress):
         if len(best.i) == top and top:  # rows that are less similar than the last need not be listed
             keep = join.similarity(found.surrogates) >= best.similarity[-1]
-            found = _Found(*(column[keep] for column in found))
+            found = Found(*(column[keep] for column in found))
         for pairs in join.expand([found], ROOM):
-            both = _concatenated([best, pairs])
+            both = concatenated([best, pairs])
             order = np.lexsort((both.j, both.i, -both.similarity))[:top]
             best = Pairs(both.i[order], both.j[order], both.similarity[order])
     return best
 
 
-def _check_most(total: int, most: int, threshold: float) -> None:
+def check_most(total: int, most: int, threshold: float) -> None:
+    """Complain of too many pairs."""
     if total > most:
         raise ValueError(
             f"at least {total:,} pairs are at or above the threshold {threshold:g}, more than max_pairs = {most:,}: "

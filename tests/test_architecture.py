@@ -39,8 +39,8 @@ FLOORS = [
         "minhash",
     ],
     ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "index"],
-    {"adapters", "evaluation", "explanation", "clusters", "linking"},
-    ["dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
+    {"adapters", "evaluation", "explanation", "clusters"},
+    ["linking", "dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
 ]
 METRICS = [
     {"registry", "formulas"},

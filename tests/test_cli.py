@@ -11,9 +11,9 @@ from click.testing import CliRunner
 import sparsenn as sn
 from sparsenn import catalogue
 from sparsenn.adapters import files
+from sparsenn.adapters.files import read_texts
 from sparsenn.cli import main
 from sparsenn.terminal import cut, cut_front, display_width, excerpt, glyph, one_line, pad
-from sparsenn.adapters.files import read_texts
 
 TEXTS = [
     "wheat and corn were shipped to Odessa",
