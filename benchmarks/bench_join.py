@@ -179,7 +179,7 @@ def exactness(quick):
             wrong = pairs = 0
             for threshold in (0.3, 0.5, 0.7, 0.8, 0.9, 0.95):
                 found = sn.similarity_join(rows, metric=metric, threshold=threshold)
-                want = np.argwhere(np.triu(S >= threshold - 1e-9, 1))
+                want = np.argwhere(np.triu(threshold - 1e-9 <= S, 1))
                 got = np.stack([found.i, found.j], axis=1)
                 near = np.abs(S - threshold) < (1e-6 if metric in ("cosine", "weighted_jaccard") else 0)
                 wrong += len({*map(tuple, got)} ^ {*map(tuple, want)} - {*map(tuple, np.argwhere(near))})
@@ -296,7 +296,8 @@ def main():
         label, texts = texts_of(options.quick)
         start = time.perf_counter()
         rows = sp.csr_matrix(shingles(texts, n_jobs=2))
-        more = f" {len(texts):,} texts became {rows.nnz:,} word 3-grams in {time.perf_counter() - start:.1f} s (not in the times)."
+        seconds = time.perf_counter() - start
+        more = f" {len(texts):,} texts became {rows.nnz:,} word 3-grams in {seconds:.1f} s (not in the times)."
         report.section(f"Joins: {label}, word 3-grams", compare(label, rows), about + more)
     if "exact" in options.only:
         table = exactness(options.quick)

@@ -74,8 +74,8 @@ def link(
         Least score of a link, from 0 to 1. Without it, it is chosen from `matches`, or 0.5.
     matches : array-like of int, shape (n_pairs, 2), optional
         Pairs known to be the same, as rows of `A` and `B`, and ``(i, -1)`` for a record of `A` known to have none in
-        `B`: without some of those, where many records have none, the threshold comes out too low. Of a record that is in a
-        pair, all its matches should be. The threshold is then the one with the best F1 on these records.
+        `B`: without some of those, where many records have none, the threshold comes out too low. Of a record that
+        is in a pair, all its matches should be. The threshold is then the one with the best F1 on these records.
     one_to_one : bool, default True
         Link a record to at most one other: pairs are taken from the best score down.
     ngram : int, default 3
