@@ -12,6 +12,7 @@ SCRIPTS = [
     "bench_exact.py",
     "bench_graph.py",
     "bench_query.py",
+    "bench_join.py",
     "bench_proxies.py",
     "bench_text.py",
     "bench_kernels.py",

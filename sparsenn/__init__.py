@@ -13,19 +13,29 @@ from typing import TYPE_CHECKING, Any
 from sparsenn import metrics
 from sparsenn.exact import exact_neighbors, pairwise_distances
 from sparsenn.index import Index
+from sparsenn.join import join_blocks, save_pairs, similarity_join
 from sparsenn.planning import Plan
-from sparsenn.results import Neighbors, RaggedNeighbors, RecallEstimate
+from sparsenn.results import Neighbors, Pairs, RaggedNeighbors, RecallEstimate
 
 if TYPE_CHECKING:
     from sparsenn import adapters, evaluation
+    from sparsenn.dedup import Duplicates, Overlaps, near_duplicates
     from sparsenn.hits import Hit
+    from sparsenn.linking import Links, link
+    from sparsenn.minhash import LshPlan, MinHashJoin
     from sparsenn.text import TextIndex
 
 __version__ = "0.1.0"
 __all__ = [
+    "Duplicates",
     "Hit",
     "Index",
+    "Links",
+    "LshPlan",
+    "MinHashJoin",
     "Neighbors",
+    "Overlaps",
+    "Pairs",
     "Plan",
     "RaggedNeighbors",
     "RecallEstimate",
@@ -33,11 +43,28 @@ __all__ = [
     "adapters",
     "evaluation",
     "exact_neighbors",
+    "join_blocks",
+    "link",
     "metrics",
+    "near_duplicates",
     "pairwise_distances",
+    "save_pairs",
+    "similarity_join",
 ]
 
-_LATER = {"Hit": "hits", "TextIndex": "text", "adapters": "", "evaluation": ""}
+_LATER = {
+    "Duplicates": "dedup",
+    "Hit": "hits",
+    "Links": "linking",
+    "LshPlan": "minhash",
+    "MinHashJoin": "minhash",
+    "Overlaps": "dedup",
+    "TextIndex": "text",
+    "adapters": "",
+    "evaluation": "",
+    "link": "linking",
+    "near_duplicates": "dedup",
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -1,4 +1,4 @@
-"""The command line: ``sparsenn demo``, ``sparsenn search``, ``sparsenn metrics``."""
+"""The command line: ``sparsenn demo``, ``search``, ``metrics``, and the commands about pairs."""
 
 import json
 import math
@@ -13,6 +13,7 @@ import numpy as np
 
 from sparsenn import Index, Neighbors, __version__, catalogue
 from sparsenn.adapters.files import read_texts
+from sparsenn.commands import COMMANDS
 from sparsenn.metrics import BoundMetric, Metric, get, resolve
 from sparsenn.metrics.registry import REQUIRED
 from sparsenn.terminal import allow_any_text, excerpt, highlight, row, terminal_width
@@ -216,6 +217,10 @@ def _print_json(answer: Answer, texts: Sequence[str]) -> None:
     for rank, (at, distance) in enumerate(zip(answer.ids, answer.distances, strict=True), 1):
         hit = {"query": answer.query, "rank": rank, "row": at, "distance": distance, "text": texts[at]}
         click.echo(json.dumps(hit))
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 if __name__ == "__main__":

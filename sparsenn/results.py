@@ -38,6 +38,21 @@ class RaggedNeighbors(NamedTuple):
     distances: npt.NDArray[np.float32]
 
 
+class Pairs(NamedTuple):
+    """Pairs of rows and how similar they are.
+
+    Attributes
+    ----------
+    i, j : ndarray of int64, shape (n_pairs,)
+        Row ids: of one set of rows with ``i < j``, or `i` of the first and `j` of the second set.
+    similarity : ndarray of float64, shape (n_pairs,)
+    """
+
+    i: npt.NDArray[np.int64]
+    j: npt.NDArray[np.int64]
+    similarity: npt.NDArray[np.float64]
+
+
 class RecallEstimate(NamedTuple):
     """Share of the true neighbours that a graph has, from a sample of its rows.
 

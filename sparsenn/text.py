@@ -17,6 +17,7 @@ from sparsenn.adapters.outside import OutsideVectorizer
 from sparsenn.adapters.pool import TextPool
 from sparsenn.adapters.vectorizer import TextVectorizer
 from sparsenn.adapters.vocabulary import bytes_of, pooled
+from sparsenn.dedup import Duplicates, near_duplicates
 from sparsenn.exact import check_k
 from sparsenn.explanation import Reasons, row_of, scores_of
 from sparsenn.hits import Hit, HitLists, Hits
@@ -416,6 +417,45 @@ class TextIndex:
         others_only = Neighbors(found.indices[:, others], found.distances[:, others])
         empty = np.diff(row.indptr) == 0 if row.container == "csr" else None
         return self._hits(state, row, others_only, explain, empty)[0]
+
+    def duplicates(self, threshold: float = 0.8, *, n_jobs: int | None = None, **options: Any) -> Duplicates:
+        """Find texts that are nearly the same: `near_duplicates` of the texts that are there.
+
+        Parameters
+        ----------
+        threshold : float, default 0.8
+            Least Jaccard similarity of the sets of runs of words.
+        n_jobs : int, optional
+            Threads; None takes those of the index.
+        **options
+            ``rule, keep, shingle, analyzer`` of `near_duplicates`.
+
+        Returns
+        -------
+        Duplicates
+            Rows are places in `ids`.
+
+        Raises
+        ------
+        ValueError
+            If the index keeps no texts, or as `near_duplicates`.
+
+        Examples
+        --------
+        >>> import sparsenn as sn
+        >>> index = sn.TextIndex().fit(["the cat sat on the mat", "a dog", "The cat sat on the mat!"])
+        >>> found = index.duplicates()
+        >>> [index.ids[row] for row in found.keep]
+        [0, 1]
+        """
+        index = self._fitted()
+        if self._texts is None:
+            raise ValueError("this index keeps no texts: fit it with keep_texts=True, or use near_duplicates(texts)")
+        texts = [self._texts[number] for number in index.ids.tolist()]
+        found = near_duplicates(texts, threshold, n_jobs=self.n_jobs if n_jobs is None else n_jobs, **options)
+        if not isinstance(found, Duplicates):
+            raise ValueError("against= is for near_duplicates: here the texts of the index are compared")
+        return found
 
     def _hits(
         self,

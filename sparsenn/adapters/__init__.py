@@ -4,6 +4,7 @@
 `TextVectorizer`          texts to weighted terms: TF-IDF, BM25, counts, presence; hashed for streams
 `Tfidf, BM25, Counts,     weightings with their parameters
 Binary`
+`shingles`                texts to sets of runs of words or characters
 `SetEncoder`              lists of items, a long table, a sparse matrix: rows of ones
 `TableEncoder`            categories, and numbers beside them: one-hot rows
 `HistogramEncoder`        samples of numbers: histograms over the same bins
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sparsenn.adapters.outside import OutsideVectorizer
     from sparsenn.adapters.pool import TextPool
     from sparsenn.adapters.sets import SetEncoder
+    from sparsenn.adapters.shingling import shingles
     from sparsenn.adapters.vectorizer import TextVectorizer
     from sparsenn.adapters.weighting import BM25, Binary, Counts, Tfidf
 
@@ -46,6 +48,7 @@ _HOMES = {
     "misfits": "fitting",
     "open_source": "inputs",
     "read_texts": "files",
+    "shingles": "shingling",
 }
 __all__ = [
     "BM25",
@@ -63,6 +66,7 @@ __all__ = [
     "misfits",
     "open_source",
     "read_texts",
+    "shingles",
 ]
 
 

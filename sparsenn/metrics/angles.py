@@ -157,6 +157,7 @@ def _tsss(x, y):
 register(
     Metric(
         name="cosine",
+        similar=1.0,
         aliases=("cos",),
         formula="1 − x·y / (‖x‖ ‖y‖)",
         step=product,
@@ -170,6 +171,7 @@ register(
     ),
     Metric(
         name="dot",
+        similar=0.0,
         formula="−x·y (so that smaller is nearer)",
         aliases=("inner_product", "ip"),
         step=product,
@@ -181,6 +183,7 @@ register(
     ),
     Metric(
         name="true_angular",
+        similar=1.0,
         formula="arccos(x·y / (‖x‖ ‖y‖)) / π",
         aliases=("angular",),
         step=product,
@@ -196,6 +199,7 @@ register(
     ),
     Metric(
         name="correlation",
+        similar=1.0,
         formula="1 − Pearson's r (over all columns, zeros included)",
         step=product,
         transform=centre_full_rows,
@@ -208,6 +212,7 @@ register(
     ),
     Metric(
         name="spearman",
+        similar=1.0,
         formula="1 − Pearson's r of the average ranks (over all columns)",
         aliases=("spearmanr",),
         source="Spearman 1904; ties take their average rank, as scipy.stats.spearmanr",

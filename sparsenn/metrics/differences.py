@@ -283,6 +283,7 @@ register(
     ),
     Metric(
         name="braycurtis",
+        similar=1.0,
         formula="Σ|x−y| / Σ(x+y)",
         aliases=("bray_curtis",),
         step=smaller,
@@ -340,6 +341,7 @@ register(
     ),
     Metric(
         name="hamming",
+        similar=1.0,
         aliases=("hamm",),
         formula="share of all columns whose values differ",
         term=differs,

@@ -169,6 +169,7 @@ def _chi_square(x, y):
 register(
     Metric(
         name="hellinger",
+        similar=1.0,
         formula="√(1 − Σ√(pq)), p = x/Σx, q = y/Σy",
         step=product,
         statistics=(square,),
@@ -185,6 +186,7 @@ register(
     ),
     Metric(
         name="weighted_jaccard",
+        similar=1.0,
         formula="1 − Σmin(x,y) / Σmax(x,y)",
         aliases=("ruzicka",),
         step=smaller,
@@ -197,6 +199,7 @@ register(
     ),
     Metric(
         name="jensen_shannon",
+        similar=1.0,
         formula="√(½ Σ p ln(p/m) + ½ Σ q ln(q/m)), p = x/Σx, q = y/Σy, m = (p+q)/2",
         aliases=("jensen-shannon", "jensenshannon"),
         source="Endres and Schindelin 2003; as scipy.spatial.distance.jensenshannon (PyNNDescent: without the root)",

@@ -95,6 +95,7 @@ class Metric:
     mass: Formula | None = None
     impact: Formula | None = None
     worst: float | None = None  # distance of two rows that share nothing, if none is larger
+    similar: float | None = None  # similarity = this − distance; None where distances have no natural end
     presence: bool = False  # only which columns are there matters
     signed: bool = True  # negative values are allowed
     exact_integers: bool = False  # values are compared for equality: integers that collide in float32 are refused

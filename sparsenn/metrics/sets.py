@@ -138,7 +138,7 @@ def _sokal_michener(x, y):
 
 def _of_counts(**more) -> Metric:
     """Record of a metric that sees only counts; shared columns are at most the smaller row's."""
-    return Metric(step=one, statistics=(present,), mass=present, impact=small, presence=True, **more)
+    return Metric(step=one, statistics=(present,), mass=present, impact=small, presence=True, similar=1.0, **more)
 
 
 _WEIGHT = "how much a column that only {} has counts, at least 0"

@@ -1,0 +1,99 @@
+"""Rows that are equal, collapsed to one: by a hash that does not depend on the order of columns, then compared."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn._jit import bits_of, entry, kernel
+from sparsenn.rows import Rows
+
+
+class Groups(NamedTuple):
+    """Equal rows of a set.
+
+    Attributes
+    ----------
+    first : ndarray of int64, shape (n_groups,)
+        The lowest row id of each group.
+    indptr : ndarray of int64, shape (n_groups + 1,)
+    members : ndarray of int64
+        Row ids, ascending within each group.
+    """
+
+    first: npt.NDArray[np.int64]
+    indptr: npt.NDArray[np.int64]
+    members: npt.NDArray[np.int64]
+
+    @property
+    def sizes(self) -> npt.NDArray[np.int64]:
+        """Rows of each group."""
+        return np.diff(self.indptr)
+
+    def labels(self) -> npt.NDArray[np.int64]:
+        """Group of each row."""
+        found = np.empty(len(self.members), np.int64)
+        found[self.members] = np.repeat(np.arange(len(self.first)), self.sizes)
+        return found
+
+    def take(self, which: npt.NDArray[np.int64]) -> "Groups":
+        """Some of the groups, in the order given."""
+        sizes = self.sizes[which]
+        indptr = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
+        places = np.arange(indptr[-1]) + np.repeat(self.indptr[which] - indptr[:-1], sizes)
+        return Groups(self.first[which], indptr, self.members[places])
+
+
+@kernel
+def mixed(h):
+    """Spread the bits of a number over all 64 (the finisher of splitmix64)."""
+    h = (h ^ (h >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    h = (h ^ (h >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return h ^ (h >> np.uint64(31))
+
+
+@entry
+def _hash_rows(indptr, indices, data, salt):
+    out = np.empty(indptr.shape[0] - 1, np.uint64)
+    for i in range(out.shape[0]):
+        total = mixed(np.uint64(indptr[i + 1] - indptr[i]) + salt)
+        for t in range(indptr[i], indptr[i + 1]):
+            value = np.uint64(np.uint32(bits_of(data[t])))
+            total += mixed(mixed(np.uint64(indices[t]) ^ salt) ^ value)
+        out[i] = total
+    return out
+
+
+@entry
+def _equal_rows(indptr, indices, data, a, b):
+    """Whether each row of `a` equals the row of `b` beside it; both have their columns sorted."""
+    for r in range(a.shape[0]):
+        i, j = indptr[a[r]], indptr[b[r]]
+        if indptr[a[r] + 1] - i != indptr[b[r] + 1] - j:
+            return False
+        for t in range(indptr[a[r] + 1] - i):
+            if indices[i + t] != indices[j + t] or data[i + t] != data[j + t]:
+                return False
+    return True
+
+
+def group_by(keys: npt.NDArray[np.uint64]) -> Groups:
+    """Groups of equal keys, in the order of their first rows."""
+    order = np.argsort(keys, kind="stable")
+    ordered = keys[order]
+    starts = np.flatnonzero(np.concatenate([[True], ordered[1:] != ordered[:-1]])) if len(keys) else np.zeros(0, int)
+    indptr = np.concatenate([starts, [len(keys)]]).astype(np.int64)
+    groups = Groups(order[starts].astype(np.int64), indptr, order.astype(np.int64))
+    return groups.take(np.argsort(groups.first))
+
+
+def group_equal(rows: Rows) -> Groups:
+    """Groups of equal CSR rows: same columns, same values."""
+    salt = np.uint64(0x9E3779B97F4A7C15)
+    while True:
+        groups = group_by(_hash_rows(rows.indptr, rows.indices, rows.data, salt))
+        firsts = np.repeat(groups.first, groups.sizes)
+        others = groups.members != firsts
+        if _equal_rows(rows.indptr, rows.indices, rows.data, groups.members[others], firsts[others]):
+            return groups
+        salt = np.uint64((int(salt) * 3 + 1) & (2**64 - 1))  # two different rows with one hash: hash them otherwise

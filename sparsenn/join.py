@@ -1,0 +1,445 @@
+"""Similarity joins: all pairs of rows at or above a threshold, exactly.
+
+Equal rows are collapsed first, and pairs are found among different rows only: sets by what they need to share
+(`countjoin`), weighted rows by bounds of their sums (`sumjoin`), and by exact search of each row where a metric has no
+such bound, or so much is similar that looking at all rows is cheaper.
+"""
+
+import functools
+import pathlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.countjoin import CountJoin
+from sparsenn.distance import Space
+from sparsenn.exact import ExactEngine
+from sparsenn.grouping import Groups, group_equal
+from sparsenn.metrics import resolve
+from sparsenn.metrics.registry import Metric
+from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.results import Pairs
+from sparsenn.rows import Rows, as_rows
+from sparsenn.sumjoin import SumJoin, surrogates_of
+
+TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
+MOST_PAIRS = 10**9
+ROOM = 2**20  # pairs of different rows that one call of a kernel may find before it stops
+WINDOW = 2**13  # rows joined at a time by each thread
+LISTED = 2**26  # pairs of different rows held before the rest is counted first
+Progress = Callable[[int, int], object]
+
+
+class Found(NamedTuple):
+    """Pairs of groups, and the surrogate of their rows."""
+
+    a: npt.NDArray[np.int64]
+    b: npt.NDArray[np.int64]
+    surrogates: npt.NDArray[np.float64]
+
+
+def similarity_join(
+    A: Any,
+    B: Any = None,
+    metric: Any = "jaccard",
+    threshold: float = 0.8,
+    *,
+    metric_params: Mapping[str, Any] | None = None,
+    top: int | None = None,
+    max_pairs: int = MOST_PAIRS,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Pairs:
+    """Find all pairs of rows whose similarity is at least a threshold.
+
+    The result is exact: no pair is missed, and every similarity is computed from the rows in float64.
+
+    Parameters
+    ----------
+    A : array-like or sparse matrix, shape (n_rows, n_columns)
+    B : array-like or sparse matrix, shape (n_other_rows, n_columns), optional
+        Pairs are of a row of `A` and a row of `B`; without it, of two rows of `A`.
+    metric : str or BoundMetric, default "jaccard"
+        A metric that has a similarity: 1 − its distance, for ``dot`` the inner product.
+    threshold : float, default 0.8
+        Least similarity; between 0 and 1, for ``dot`` any number. A similarity that is less by at most 1e-9
+        counts, so that rounding does not decide.
+    metric_params : dict, optional
+        Parameters of the metric.
+    top : int, optional
+        Only so many pairs, the most similar ones, ordered by similarity; ties by `i` and `j`.
+    max_pairs : int, default 10**9
+        Pairs are counted before they are listed; more of them are an error.
+    n_jobs : int, optional
+        Threads; None means all processors.
+    progress : callable, optional
+        Told how many rows are done, and of how many.
+
+    Returns
+    -------
+    Pairs
+        ``i, j, similarity``, ordered by `i`, then `j`. Of one set of rows each pair is there once, with ``i < j``;
+        under a metric that is not symmetric (containment, tversky) both ways, `i` being the query.
+
+    Raises
+    ------
+    ValueError
+        A threshold out of range, a metric without a similarity, rows that do not fit each other or the metric,
+        more than `max_pairs` pairs.
+
+    See Also
+    --------
+    join_blocks : the same in blocks, for results that do not fit in memory.
+    near_duplicates : clusters, and which rows to keep.
+
+    Notes
+    -----
+    Two empty rows are equal, and so a pair; an empty row and another are not similar. Sets: prefix, length and position
+    filters (Xiao et al. 2008, Efficient similarity joins for near duplicate detection), bitmaps (Sandes et al. 2020).
+    Weighted rows: prefixes and bounds by norms (Anastasiu and Karypis 2014, L2AP).
+
+    Examples
+    --------
+    >>> import sparsenn as sn
+    >>> baskets = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
+    >>> pairs = sn.similarity_join(baskets, metric="jaccard", threshold=0.7)
+    >>> pairs.i, pairs.j, pairs.similarity
+    (array([0, 0, 1]), array([1, 3, 3]), array([0.75, 1.  , 0.75]))
+    """
+    top = _count("top", top)
+    max_pairs = _count("max_pairs", max_pairs) or MOST_PAIRS
+    join = Join(A, B, metric, metric_params, threshold, n_jobs)
+    if top is not None:
+        return _best(join, top, progress)
+    found = list(join.all_pairs(max_pairs, progress))
+    return in_order(concatenated(list(join.expand(found, MOST_PAIRS))), join.width)
+
+
+def join_blocks(
+    A: Any,
+    B: Any = None,
+    metric: Any = "jaccard",
+    threshold: float = 0.8,
+    *,
+    metric_params: Mapping[str, Any] | None = None,
+    block_pairs: int = 2**20,
+    max_pairs: int = MOST_PAIRS,
+    n_jobs: int | None = None,
+    progress: Progress | None = None,
+) -> Iterator[Pairs]:
+    """Find the pairs of `similarity_join` block by block, so that the result need not fit in memory.
+
+    Parameters
+    ----------
+    A, B, metric, threshold, metric_params, max_pairs, n_jobs, progress
+        As in `similarity_join`.
+    block_pairs : int, default 2**20
+        At most so many pairs in a block.
+
+    Yields
+    ------
+    Pairs
+        Each pair is in one block. The blocks, and the pairs in them, are in no special order, but the same in each run.
+
+    Raises
+    ------
+    ValueError
+        As `similarity_join`, at the call; when more than `max_pairs` pairs have been counted, during iteration, before
+        the block that would exceed it.
+
+    Examples
+    --------
+    >>> import sparsenn as sn
+    >>> baskets = [[1, 1, 1, 0, 0], [1, 1, 1, 1, 0], [0, 0, 0, 1, 1], [1, 1, 1, 0, 0]]
+    >>> [len(pairs.i) for pairs in sn.join_blocks(baskets, threshold=0.7, block_pairs=2)]
+    [1, 2]
+    """
+    size, most = _count("block_pairs", block_pairs) or 1, _count("max_pairs", max_pairs) or MOST_PAIRS
+    join = Join(A, B, metric, metric_params, threshold, n_jobs)
+
+    def blocks() -> Iterator[Pairs]:
+        total = 0
+        for found in join.found(progress):
+            total += join.count(found)
+            check_most(total, most, threshold)
+            yield from join.expand([found], size)
+
+    return blocks()
+
+
+def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
+    """Write pairs to a Parquet file, a block at a time.
+
+    Parameters
+    ----------
+    blocks : iterable of Pairs
+        E.g. from `join_blocks`.
+    path : str or Path
+        The file, written anew, with the columns ``i``, ``j`` and ``similarity``.
+
+    Returns
+    -------
+    int
+        How many pairs were written.
+
+    Raises
+    ------
+    ImportError
+        Without pyarrow.
+
+    Examples
+    --------
+    >>> import sparsenn as sn
+    >>> sn.save_pairs(sn.join_blocks(baskets, threshold=0.7), "pairs.parquet")  # doctest: +SKIP
+    3
+    """
+    try:
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+    except ImportError:
+        raise ImportError("writing Parquet needs pyarrow: pip install sparsenn[files]") from None
+    schema = pa.schema([("i", pa.int64()), ("j", pa.int64()), ("similarity", pa.float64())])
+    total = 0
+    with pq.ParquetWriter(pathlib.Path(path), schema) as writer:
+        for pairs in blocks:
+            writer.write_table(pa.table(dict(zip(schema.names, pairs, strict=True)), schema=schema))
+            total += len(pairs.i)
+    return total
+
+
+class Join:
+    """A join, prepared: groups of equal rows of both sides, and the way that suits the metric."""
+
+    def __init__(
+        self, A: Any, B: Any, metric: Any, params: Any, threshold: float, n_jobs: int | None, prepare: bool = True
+    ) -> None:
+        record = resolve(metric, params).metric
+        self.similar = _check_threshold(record, threshold)
+        self.threshold, self.n_jobs, self.symmetric = threshold, n_jobs, record.symmetric
+        count_jobs(n_jobs)
+        x = as_rows(A, name="A").to_csr()
+        self.space = space = Space.fit(metric, params, x)
+        if not space.termwise or space.container != "csr":
+            raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
+        x = space.read(x, "A")
+        y = None if B is None else self._read_other(B, x)
+        self.limit = space.surrogate_of(self.similar - threshold + TOLERANCE)
+        self.x, self.x_groups = _different(x)
+        self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
+        self.own, self.width = y is None, np.int64(len(x) if y is None else len(y))
+        self.way: Any = self._choose(record, threshold) if prepare else None
+
+    def _read_other(self, B: Any, x: Rows) -> Rows:
+        rows = as_rows(B, name="B").to_csr()
+        if rows.shape[1] != x.shape[1]:
+            raise ValueError(f"B has {rows.shape[1]} columns and A has {x.shape[1]}: use the same columns for both")
+        return self.space.read(rows, "B")
+
+    def _choose(self, record: Metric, threshold: float) -> Any:
+        other = None if self.own else self.y
+        by_mass = record.mass is not None and record.statistics[:1] == (record.mass,)
+        if record.presence and by_mass:
+            sets = CountJoin(self.space.compiled, self.limit, self.x, other, self.symmetric, self.n_jobs)
+            return sets if sets.ready else _ScanJoin(self)
+        disjoint = -np.inf if record.worst is None else record.worst
+        if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - TOLERANCE:
+            sums = SumJoin(self.space, self.limit, self.x, other, self.symmetric)
+            by_prefix, by_scan = sums.cost
+            return sums if by_prefix <= by_scan else _ScanJoin(self)
+        return _ScanJoin(self)
+
+    def similarity(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+        """Similarities of surrogates."""
+        correct, params = self.space.bound.metric.correct, self.space.compiled.params
+        distances = surrogates if correct is None else np.array([correct(params, s) for s in surrogates], np.float64)
+        return self.similar - distances + 0.0
+
+    def inside(self) -> Found:
+        """Groups whose rows are similar to each other; and the empty rows of both sides."""
+        if self.own:
+            a = np.flatnonzero(self.x_groups.sizes > 1)
+            pairs = a, a
+        else:
+            empty = [np.flatnonzero(np.diff(rows.indptr) == 0) for rows in (self.x, self.y)]
+            pairs = (empty[0], empty[1]) if len(empty[0]) and len(empty[1]) else (empty[0][:0], empty[1][:0])
+            if isinstance(self.way, _ScanJoin):
+                pairs = pairs[0][:0], pairs[1][:0]
+        surrogates = self.surrogates(*pairs)
+        keep = surrogates <= self.limit
+        return Found(pairs[0][keep], pairs[1][keep], surrogates[keep])
+
+    def surrogates(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
+        """Surrogates of listed pairs of different rows; `a` ascending."""
+        indptr = np.searchsorted(a, np.arange(len(self.x) + 1)).astype(np.int64)
+        out = np.empty(len(a))
+        x, y = self.space.store(self.x), self.space.store(self.y)
+        surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
+        return out
+
+    def found(self, progress: Progress | None = None) -> Iterator[Found]:
+        """Pairs of groups, a window of rows at a time."""
+        inside = self.inside()
+        if len(inside.a):
+            yield inside
+        n, size = len(self.x), WINDOW * count_jobs(self.n_jobs)
+        for begin in range(0, n, size):
+            end = min(begin + size, n)
+            for parts in map_blocks(functools.partial(self._block, begin), end - begin, self.n_jobs):
+                yield from parts
+            if progress is not None:
+                progress(end, n)
+
+    def _block(self, begin: int, start: int, stop: int) -> list[Found]:
+        at, stop, pieces = begin + start, begin + stop, []
+        while at < stop:
+            a, b, surrogates, at = self.way.block(at, stop, ROOM)
+            if len(a):
+                pieces.append(Found(a, b, surrogates))
+        return pieces
+
+    def count(self, found: Found) -> int:
+        """How many pairs of rows the pairs of groups are."""
+        sizes, others = self.x_groups.sizes[found.a], self.y_groups.sizes[found.b]
+        same = (found.a == found.b) if self.own else np.zeros(len(found.a), bool)
+        inside = sizes * (sizes - 1) // (2 if self.symmetric else 1)
+        return int(np.where(same, inside, sizes * others).sum())
+
+    def all_pairs(self, most: int, progress: Progress | None) -> Iterator[Found]:
+        """All pairs of groups; more than `most` pairs of rows are an error, before any is listed."""
+        total, held, counting, kept = 0, 0, False, []
+        for found in self.found(progress):
+            total += self.count(found)
+            check_most(total, most, self.threshold)
+            held += len(found.a)
+            if not counting:
+                kept.append(found)
+            counting = counting or held > LISTED
+        yield from self.found() if counting else kept
+
+    def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
+        """Pairs of rows of pairs of groups, at most `size` at once."""
+        for some in found:
+            same = (some.a == some.b) if self.own else np.zeros(len(some.a), bool)
+            for which, inside in ((same, True), (~same, False)):
+                if which.any():
+                    yield from self._expand(some.a[which], some.b[which], some.surrogates[which], inside, size)
+
+    def _expand(self, a: Any, b: Any, surrogates: Any, inside: bool, size: int) -> Iterator[Pairs]:
+        mine, theirs = self.x_groups.sizes[a], self.y_groups.sizes[b]
+        counts = mine * (mine - 1) // (2 if self.symmetric else 1) if inside else mine * theirs
+        ends = np.cumsum(counts)
+        similarity = self.similarity(surrogates)
+        for begin in range(0, int(ends[-1]), size):
+            end = min(begin + size, int(ends[-1]))
+            flat = np.arange(begin, end)
+            first, last = np.searchsorted(ends, [begin, end - 1], side="right")
+            parts = np.minimum(ends[first : last + 1], end) - np.maximum(ends - counts, begin)[first : last + 1]
+            pair = np.repeat(np.arange(first, last + 1), parts)
+            rest = flat - (ends - counts)[pair]
+            p, q = _within(rest, mine[pair], self.symmetric) if inside else np.divmod(rest, theirs[pair])
+            i = self.x_groups.members[self.x_groups.indptr[a[pair]] + p]
+            j = self.y_groups.members[self.y_groups.indptr[b[pair]] + q]
+            if self.own and self.symmetric:
+                i, j = np.minimum(i, j), np.maximum(i, j)
+            yield Pairs(i, j, similarity[pair])
+
+
+class _ScanJoin:
+    """Exact search of each row among the others."""
+
+    def __init__(self, join: Join) -> None:
+        self._join = join
+        self._engine = ExactEngine(join.space, join.y.copy(), join.n_jobs)
+        distance = max(join.similar - join.threshold, -np.inf)
+        self._radius = distance + 1e-6 * max(abs(distance), 1.0)  # the engine's distances are float32
+
+    def block(self, start: int, stop: int, room: int) -> tuple[Any, Any, Any, int]:
+        """As the other ways; blocks are small, so that what they find is."""
+        join = self._join
+        stop = min(stop, start + 256)
+        ids = np.arange(start, stop, dtype=np.int64)
+        near = self._engine.within(join.x.take(ids), self._radius, 1)
+        a, b = np.repeat(ids, np.diff(near.indptr)), near.indices
+        if join.own:
+            keep = b < a if join.symmetric else b != a
+            a, b = a[keep], b[keep]
+        surrogates = join.surrogates(a, b)
+        keep = surrogates <= join.limit
+        return a[keep], b[keep], surrogates[keep], stop
+
+
+def _different(rows: Rows) -> tuple[Rows, Groups]:
+    groups = group_equal(rows)
+    return (rows if len(groups.first) == len(rows) else rows.take(groups.first)), groups
+
+
+def _within(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
+    """Number `rest` of the pairs of different ones among `size`."""
+    if not symmetric:
+        p, q = np.divmod(rest, size - 1)
+        return p, q + (q >= p)
+    q = ((1.0 + np.sqrt(8.0 * rest + 1.0)) / 2.0).astype(np.int64)
+    q -= q * (q - 1) // 2 > rest
+    q += q * (q + 1) // 2 <= rest
+    return rest - q * (q - 1) // 2, q
+
+
+def concatenated(parts: list[Pairs]) -> Pairs:
+    """All pairs of several parts."""
+    nothing = Pairs(np.empty(0, np.int64), np.empty(0, np.int64), np.empty(0, np.float64))
+    i, j, similarity = zip(*(parts or [nothing]), strict=True)
+    return Pairs(np.concatenate(i), np.concatenate(j), np.concatenate(similarity))
+
+
+def in_order(pairs: Pairs, width: np.int64) -> Pairs:
+    """Pairs ordered by `i`, then `j`, which is below `width`."""
+    order = np.argsort(pairs.i * width + pairs.j)  # no two are equal
+    return Pairs(pairs.i[order], pairs.j[order], pairs.similarity[order])
+
+
+def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
+    """Keep the `top` most similar pairs."""
+    best = concatenated([])
+    for found in join.found(progress):
+        if len(best.i) == top and top:  # rows that are less similar than the last need not be listed
+            keep = join.similarity(found.surrogates) >= best.similarity[-1]
+            found = Found(*(column[keep] for column in found))
+        for pairs in join.expand([found], ROOM):
+            both = concatenated([best, pairs])
+            order = np.lexsort((both.j, both.i, -both.similarity))[:top]
+            best = Pairs(both.i[order], both.j[order], both.similarity[order])
+    return best
+
+
+def check_most(total: int, most: int, threshold: float) -> None:
+    """Complain of too many pairs."""
+    if total > most:
+        raise ValueError(
+            f"at least {total:,} pairs are at or above the threshold {threshold:g}, more than max_pairs = {most:,}: "
+            "raise the threshold, take the best with top=, or raise max_pairs and read them with join_blocks"
+        )
+
+
+def _count(name: str, value: Any) -> int | None:
+    if value is None:
+        return None
+    if isinstance(value, bool) or not hasattr(value, "__index__") or int(value) < 1:
+        raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
+    return int(value)
+
+
+def _check_threshold(record: Metric, threshold: Any) -> float:
+    """Check the threshold; return what distances are subtracted from."""
+    if record.similar is None:
+        raise ValueError(
+            f"{record.name} is a distance without a similarity of its own: find the rows within a distance with "
+            "Index.query_radius, or join by another metric"
+        )
+    number = isinstance(threshold, int | float | np.integer | np.floating) and not isinstance(threshold, bool)
+    if not number or not np.isfinite(threshold):
+        raise ValueError(f"threshold must be a finite number, got {threshold!r}")
+    if record.similar == 1.0 and not 0.0 <= threshold <= 1.0:
+        raise ValueError(f"threshold must be between 0 and 1 (similarities of {record.name}), got {threshold!r}")
+    return record.similar
