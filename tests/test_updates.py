@@ -185,7 +185,10 @@ def test_every_metric_is_saved_and_pickled(tmp_path):
         rows = rng.random((20, 8)) * (rng.random((20, 8)) < 0.6) + 0.01
         rows = rng.integers(0, 256, (20, 4)).astype(np.uint8) if record.containers == ("bits",) else rows
         rows = rows[:, : record.n_columns]
-        index = sn.Index(name, dict(record.example) or None, n_neighbors=3).fit(rows)
+        params = dict(record.example)
+        if "cost" in record.parameters:
+            params["cost"] = np.abs(np.subtract.outer(np.arange(8.0), np.arange(8.0)))
+        index = sn.Index(name, params or None, n_neighbors=3).fit(rows)
         found = index.query(rows[:3], 4)
         index.save(tmp_path / "x.sn")
         index.save(tmp_path / "x.sn")
