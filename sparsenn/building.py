@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +34,13 @@ class Recipe:
     seed: np.uint64
     n_jobs: Callable[[], int | None]  # that of the index when it is needed
     stages: Stages
+
+
+class Known(NamedTuple):
+    """What is left of a graph: edges by place, -1 for none, and which rows have all of theirs."""
+
+    edges: npt.NDArray[np.int32]
+    joined: npt.NDArray[np.bool_]
 
 
 def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
@@ -76,16 +83,19 @@ def plan_graph(
     recipe: Recipe,
     given: npt.NDArray[np.int32] | None,
     now: bool = False,
-    joined: npt.NDArray[np.bool_] | None = None,
+    known: "Known | None" = None,
 ) -> tuple[Plan, Neighbors | None]:
     """Make a plan, and the graph if it wants one; `now`: also where the plan leaves it until it is asked for.
 
-    With `joined`, `given` is a graph that was made here, of rows of which these are joined already.
+    `known`: what is left of the graph of rows many of which are these.
     """
-    plan = make_plan(engine, recipe.n_neighbors, recipe.method, recipe.settings, given is not None and joined is None)
+    plan = make_plan(engine, recipe.n_neighbors, recipe.method, recipe.settings, given is not None)
     if plan.method == "exact" or (plan.method == "heads" and not now):
         return plan, None
-    own = plan if joined is None else replace(plan, seeds="given", gives_up=False, n_iters=max(plan.n_iters, 1))
+    own, joined = plan, None
+    if known is not None:
+        given, joined = known
+        own = replace(plan, gives_up=False, n_iters=max(plan.n_iters, 1))
     graph = build_graph(
         engine,
         recipe.n_neighbors,

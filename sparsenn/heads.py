@@ -240,14 +240,16 @@ def seed_by_heads(
     share: float,
     width: int,
     over_rows: Callable[..., list[int]],
+    begin: int = 0,
 ) -> int:
-    """Fill a graph with the best of each row's candidates; returns how many pairs were measured."""
+    """Fill a graph from row `begin` on with the best of each row's candidates; returns how many pairs were measured."""
     plain = metric._replace(refine=0)  # the best are measured again
 
     def seed(start: int, stop: int) -> int:
+        start, stop = start + begin, stop + begin
         many = min(TOGETHER, stop - start)
         best = np.empty((many, width), np.float32), np.empty((many, width), np.int64)
         found: int = _seed(plain, y, z, n_features, windows, share, start, stop, *best, graph)
         return found
 
-    return sum(over_rows("heads", seed))
+    return sum(over_rows("heads", seed, len(y.indptr) - 1 - begin))

@@ -165,6 +165,11 @@ def names_of(kind: str, parts: dict[str, npt.NDArray[Any]]) -> Names:
     return IntNames(**parts) if kind == IntNames.kind else TextNames(**parts)
 
 
+def shown(key: Any) -> str:
+    """An id as a message shows it."""
+    return repr(key.item() if isinstance(key, np.generic) else key)
+
+
 def read_keys(ids: Any, name: str = "ids") -> npt.NDArray[np.int64] | list[str]:
     """Read ids as integers or texts.
 

@@ -22,6 +22,8 @@ from sparsenn.compact import (
     whole_rows,
 )
 from sparsenn.descent import (
+    EMPTY,
+    Graph,
     descend,
     edges_of,
     empty_graph,
@@ -40,6 +42,8 @@ from sparsenn.results import Neighbors
 
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
+FEWER_TREES = 3  # for rows that come to others, whose neighbours lead on
+BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
@@ -64,8 +68,8 @@ def build_graph(
 ) -> Neighbors | None:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
 
-    With `joined`, rows for which it is true have been among each other's candidates before: what is given of them
-    stands, and descent begins at the edges of the other rows.
+    With `joined`, some rows have all the neighbours in `given` that earlier descent found among them: descent begins at
+    the edges of the others, which the plan's seeds find.
 
     None where the plan may give up, and exact search is cheaper than what would still have to be done.
     """
@@ -141,15 +145,14 @@ class _Work:
     def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""
         plan, graph = self.plan, self.graph
+        if joined is not None and given is not None:
+            self._go_on(given, joined)
+            return
         if plan.seeds == "heads":
             self._look_up()
             return
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
-            if joined is not None:
-                ids = edges_of(graph)
-                graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
-                return
         elif plan.seeds == "forest":
             self._grow()
         self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))
@@ -162,13 +165,49 @@ class _Work:
         place[order] = np.arange(len(order))
         return place
 
-    def _look_up(self) -> None:
-        """Measure the best of each row's candidates by the heads of inverted lists."""
+    def _go_on(self, given: npt.NDArray[np.int32], joined: npt.NDArray[np.bool_]) -> None:
+        """Begin with edges between rows that were joined before; seeds find those of the others, offered backwards too.
+
+        From then on the rows that were joined stand first.
+        """
+        n, first = self.engine.n_rows, int(joined.sum())
+        narrow, width = self.graph, self.graph.keys.shape[1]
+        # what the others find, and more of it than they keep: a row may be near to one that has many nearer
+        keys = np.empty((n, max(self.plan.head_width, width)), np.int64)
+        keys[first:] = EMPTY
+        self.graph = narrow._replace(keys=keys)
+        if self.plan.seeds == "heads":
+            place = self._look_up(joined)
+            assert place is not None
+        else:
+            forest = self.plan.seeds == "forest"
+            place = self._grow(joined) if forest else self._reorder(_last(np.arange(n), ~joined))
+            rows, seed, graph = self.rows, self.seed, self.graph
+            self.over("random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph), n - first)
+        named = np.append(place, -1)  # -1 stays
+        given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
+        candidates = np.hstack([given[:first], _backwards(keys[first:], first)])
+        self.graph = narrow
+        narrow.keys[first:] = keys[first:, :width]
+        self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
+        ids = edges_of(self.graph)
+        self.graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
+
+    def _look_up(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64] | None:
+        """Measure the best of each row's candidates by the heads of inverted lists; returns its place if it moves.
+
+        Rows that are `joined` come first, and are left as they are.
+        """
         plan, postings = self.plan, self.engine.postings
         heads = cut_heads(postings, self.form.x, self.form.metric, plan.head)
-        place = None
+        place, order, first = None, None, 0
         if count_windows(self.engine.n_rows) > 1:
-            place = self._reorder(order_by_heaviest(self.form.x, postings, plan.head))
+            order = order_by_heaviest(self.form.x, postings, plan.head)
+        if joined is not None:
+            order = _last(np.arange(self.engine.n_rows) if order is None else order, ~joined)
+            first = int(joined.sum())
+        if order is not None:
+            place = self._reorder(order)
         windows = split_windows(heads, self.form.x, place)
         del heads
         measured = seed_by_heads(
@@ -178,31 +217,42 @@ class _Work:
             share=plan.share,
             width=plan.head_width,
             over_rows=self.over,
+            begin=first,
         )
-        log.info("heads: %.0f pairs a row measured", measured / self.engine.n_rows)
+        log.info("heads: %.0f pairs a row measured", measured / max(self.engine.n_rows - first, 1))
+        return place
 
-    def _grow(self) -> None:
+    def _grow(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64]:
         """Measure the rows of each leaf of a forest; rows are from then on in the order of the first tree's leaves.
 
-        So rows that are measured together lie together in memory.
+        So rows that are measured together lie together in memory. Returns their places. Rows that are `joined` come
+        first, and are left as they are.
         """
         plan = self.plan
         trees = grow_forest(
             *self.rows,
-            n_trees=plan.n_trees,
+            n_trees=plan.n_trees if joined is None else min(plan.n_trees, FEWER_TREES),
             leaf_size=plan.leaf_size,
             max_depth=DEEPEST,
             seed=self.seed,
             over_trees=lambda function, total: self.over("trees", function, total, 1),
         )
-        place = self._reorder(trees[0].rows.astype(np.int64)).astype(np.uint32)
+        order, first = trees[0].rows.astype(np.int64), 0
+        if joined is not None:
+            order, first = _last(order, ~joined), int(joined.sum())
+        place = self._reorder(order)
         rows = np.stack([place[tree.rows] for tree in trees]).astype(np.int32)
         bounds, places = np.empty_like(rows), np.empty_like(rows)
         for t, tree in enumerate(trees):
             begins = np.concatenate([[0], tree.ends[:-1]])
             bounds[t] = np.repeat(begins, tree.ends - begins)
             places[t, rows[t]] = np.arange(len(rows[t]))
-        self.over("leaves", lambda a, b: measure_leaves(*self.rows, rows, bounds, places, a, b, self.graph))
+
+        def measure(a: int, b: int) -> None:
+            measure_leaves(*self.rows, rows, bounds, places, a + first, b + first, self.graph)
+
+        self.over("leaves", measure, len(order) - first)
+        return place
 
     def improve(self) -> bool:
         """Descend; with more candidates, where recall on some rows is not what the plan aims at.
@@ -250,6 +300,26 @@ class _Work:
         # copies in another order, and distances, are freed before room is made for the result
         ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), whole_rows(metric, y)
         return self._measured(ids, self.order, self.order, self.k)
+
+
+def _last(order: npt.NDArray[np.int64], which: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
+    """An order of rows with some of them moved behind the others."""
+    return np.concatenate([order[~which[order]], order[which[order]]])
+
+
+def _backwards(keys: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int32]:
+    """For each row before the `first`, up to `BACK` rows from there on that found it: the nearest."""
+    found = edges_of(Graph(keys, 1.0))
+    row, column = np.nonzero((found >= 0) & (found < first))
+    ends = found[row, column]
+    order = np.lexsort((keys[row, column], ends))
+    ends, row = ends[order], row[order]
+    begins = np.flatnonzero(np.diff(ends, prepend=-1))
+    rank = np.arange(len(ends)) - np.repeat(begins, np.diff(begins, append=len(ends)))
+    taken = rank < BACK
+    back = np.full((first, BACK), -1, np.int32)
+    back[ends[taken], rank[taken]] = first + row[taken]
+    return back
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:

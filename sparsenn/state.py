@@ -22,7 +22,7 @@ from sparsenn.answers import Answers
 from sparsenn.distance import Space, Store
 from sparsenn.exact import ExactEngine
 from sparsenn.filters import Filter
-from sparsenn.names import Names, TextNames, read_keys
+from sparsenn.names import Names, TextNames, read_keys, shown
 from sparsenn.planning import Plan
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
@@ -246,7 +246,7 @@ class State:
         missing = np.flatnonzero(np.stack(found).max(axis=0) < 0)
         if missing.size:
             at = int(missing[0])
-            raise ValueError(f"{name} has {keys[at]!r} at place {at}, which is the id of no row of this index")
+            raise ValueError(f"{name} has {shown(keys[at])} at place {at}, which is the id of no row of this index")
         return found
 
     def rank(self, keys: Any, name: str = "ids") -> Numbers:

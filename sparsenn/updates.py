@@ -1,37 +1,33 @@
 """A state after rows have been added, removed or changed.
 
 New rows become a segment of their own, searched exactly beside the base. Small segments are joined as they come: one
-joins the segments before it that have no more than twice its rows, so that a row is indexed again a few times only, and
+joins the segments before it that have no more rows than it has, so that a row is indexed again a few times only, and
 there are few segments. Rows that are removed are left out from then on. Where new or removed rows pass a share of all,
 the base is made again, of the rows that are there: its neighbour graph begins with the edges that it had and with what
-a search finds for each new row, and descent looks at the neighbours of rows whose edges are new.
+the seeds find for each new row, and descent looks at the neighbours of rows whose edges are new.
 
 Nothing is changed in place: a call that fails or is interrupted leaves the state that there was.
 """
 
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsenn.blocks import join_rows, widen_rows
-from sparsenn.building import Recipe, make_answers, make_engine, original_rows, plan_graph
+from sparsenn.building import Known, Recipe, make_answers, make_engine, original_rows, plan_graph
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
-from sparsenn.parallel import count_jobs
-from sparsenn.results import Neighbors
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
 
-GROWN, GONE = (
-    0.25,
-    0.2,
-)  # rows added since, as a share of the base, and removed, of all, from which the base is made again
+# Rows added since, as a share of the base, and removed, of all, from which the base is made again. Exact search takes
+# no longer in two parts: there the first may be more.
+GROWN, GROWN_EXACT, GONE = 0.25, 1.0, 0.2
 FEW = 256  # rows that may wait beside a base however small
-SMALL, TWICE = 512, 2  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
-BACK = 16  # new rows that are tried as neighbours of a row they found
+SMALL, JOINS = 512, 1  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
+WORTH_GRAPH = 0.5  # share of rows that must have kept all neighbours for a graph to be gone on with
 LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
 
 
@@ -103,7 +99,7 @@ def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, rec
     segments = list(state.segments)
     parts = [(rows, numbers, names)]
     size = len(rows)
-    while len(segments) > 1 and segments[-1].n_live <= max(SMALL, TWICE * size):
+    while len(segments) > 1 and segments[-1].n_live <= max(SMALL, JOINS * size):
         size += segments[-1].n_live
         parts.append(_live_part(segments.pop()))
     joined, numbers, names = _sorted(parts)
@@ -115,7 +111,8 @@ def _purged(state: State, recipe: Recipe) -> State:
     """State with its base made again, where enough has changed since it was made."""
     held = sum(segment.engine.n_rows for segment in state.segments)
     newer = sum(segment.n_live for segment in state.segments[1:])
-    if newer > max(GROWN * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
+    grown = GROWN if state.answers.approximate or state.plan.method != "exact" else GROWN_EXACT
+    if newer > max(grown * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
         return rebuild(state, recipe)
     return state
 
@@ -148,11 +145,11 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
     rows, numbers, names = _sorted([_live_part(segment) for segment in segments])
-    given, joined = _edges_so_far(state, rows, numbers, recipe)
+    known = _known(state, numbers, recipe)
     rows = rows if space is None else widen_rows(rows, space.n_features)
     n = len(rows)
     engine, proxies = make_engine(space or state.space, rows, recipe)
-    plan, graph = plan_graph(engine, recipe, given, joined=joined)
+    plan, graph = plan_graph(engine, recipe, None, known=known)
     answers = make_answers(engine, plan, graph, proxies, recipe)
     if space is None and state.base.engine.n_rows <= LEARNT * n and n <= LEARNT * state.base.engine.n_rows:
         answers.inherit(state.answers)
@@ -161,46 +158,23 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
     return State((base,), plan, graph, None, state.next_number, state.kind)
 
 
-def _edges_so_far(
-    state: State, rows: Rows, numbers: Numbers, recipe: Recipe
-) -> tuple[npt.NDArray[np.int32] | None, npt.NDArray[np.bool_] | None]:
-    """Edges that a graph of these rows can begin with, and which rows have all of theirs from before.
+def _known(state: State, numbers: Numbers, recipe: Recipe) -> Known | None:
+    """What is left of the base's graph, of these rows; None where there was none, or most rows have to be joined anew.
 
-    The base's own edges between rows that are left; for each new row what a search finds, and the same backwards. None
-    where there was no graph, or most rows are new.
+    A row that has lost a neighbour would have to look for another among rows that its former neighbours never listed:
+    it is joined anew, as a row that was added.
     """
-    graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(rows)
-    if graph is None or graph.indices.shape[1] != k or base.n_live < n / 2 or not state.n_rows:
-        return None, None
-    old = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand now
+    graph, base, k, n = state.graph, state.base, recipe.n_neighbors, len(numbers)
+    if graph is None or graph.indices.shape[1] != k or not state.n_rows:
+        return None
+    now = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand
     place = np.full(base.engine.n_rows + 1, -1, np.int64)
-    place[base.live_places] = old
+    place[base.live_places] = now
     before = graph.indices[base.live_places]
     near = place[before]
-    given, joined = np.full((n, k + BACK), -1, np.int32), np.zeros(n, np.bool_)
-    given[old, :k] = near
-    joined[old] = ((before < 0) == (near < 0)).all(axis=1)
-    new = np.ones(n, np.bool_)
-    new[old] = False
-    fresh = np.flatnonzero(new)
-    if fresh.size:
-        by_number = replace(state, kind="number")
-        found = by_number.nearest(rows.take(fresh), k + 1, count_jobs(recipe.n_jobs()), depth=-99)
-        far = np.where(found.indices < 0, -1, np.searchsorted(numbers, found.indices))
-        far[far == fresh[:, None]] = -1
-        _give(given, fresh, far, found, new)
-    return given, joined
+    edges, joined = np.full((n, k), -1, np.int32), np.zeros(n, np.bool_)
+    edges[now], joined[now] = near, ((before < 0) == (near < 0)).all(axis=1)
+    if joined.mean() < WORTH_GRAPH:
+        return None
 
-
-def _give(given: npt.NDArray[np.int32], fresh: Numbers, far: Numbers, found: Neighbors, new: Any) -> None:
-    """Write what new rows found as their edges, and backwards as edges of the old rows among it, nearest first."""
-    width = min(far.shape[1], given.shape[1])
-    given[fresh, :width] = far[:, :width]
-    row, column = np.nonzero((far >= 0) & ~new[far])
-    ends, distances = far[row, column], found.distances[row, column]
-    order = np.lexsort((distances, ends))
-    ends, starts = ends[order], fresh[row[order]]
-    first = np.flatnonzero(np.concatenate([[True], ends[1:] != ends[:-1]])) if ends.size else np.zeros(0, np.int64)
-    rank = np.arange(len(ends)) - np.repeat(first, np.diff(np.append(first, len(ends))))
-    taken = rank < BACK
-    given[ends[taken], given.shape[1] - BACK + rank[taken]] = starts[taken]
+    return Known(edges, joined)

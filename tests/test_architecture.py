@@ -33,7 +33,7 @@ FLOORS = [
         "graph",
         "search",
     ],
-    ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "index"],
+    ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "living", "index"],
     {"adapters", "evaluation", "explanation"},
     ["hits", "text", "docstrings", "terminal", "catalogue", "demo", "cli"],
 ]
@@ -107,6 +107,9 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         "search",
         "calibration",
         "answers",
+        "state",
+        "updates",
+        "snapshot",
     ],
 )
 def test_the_core_knows_no_metrics_name(module):
