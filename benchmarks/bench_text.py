@@ -221,7 +221,7 @@ def bench_explain(report):
                 size = max(1.0, abs(hit.score), hit.distance**2 if record.invert else abs(hit.distance))
                 gap = max(gap, abs(sum(share for _, share in hit.terms) - hit.score) / size)
                 seen += 1
-        lines.append(Line(name, gap, "", at_most=1e-5, note=f"{seen:,} results, {weighting}"))
+        lines.append(Line(name, gap * 1e6, "millionths", at_most=10, note=f"{seen:,} results, {weighting}"))
     report.section(
         f"Explanations: {label}, {len(texts):,} texts",
         lines,
