@@ -58,10 +58,10 @@ def link(
 ) -> Links:
     """Link the records of two tables that mean the same thing.
 
-    Records are compared by TF-IDF: the mean of the cosines of runs of characters (which forgives spelling) and of words.
-    For each record of `A` the `k` best of `B` by characters are candidates. Between two tables a similarity counts less
-    where many candidates have it: it is multiplied by 1 − c/2, where c is the mean of the three best of both records. That
-    is the score; pairs at or above the threshold are links.
+    Records are compared by TF-IDF: the mean of the cosines of runs of characters (which forgives spelling) and of
+    words. For each record of `A` the `k` best of `B` by characters are candidates. Between two tables a similarity
+    counts less where many candidates have it: it is multiplied by 1 − c/2, where c is the mean of the three best of
+    both records. That is the score; pairs at or above the threshold are links.
 
     Parameters
     ----------
@@ -97,8 +97,8 @@ def link(
     Notes
     -----
     Lowering similarities in crowds is the idea of CSLS (Conneau et al. 2018, Word translation without parallel data,
-    section 2.3), as a product, so that scores stay between 0 and 1. Taking pairs greedily by score is a stable matching,
-    for scores are the same from both sides (Gale and Shapley 1962).
+    section 2.3), as a product, so that scores stay between 0 and 1. Taking pairs greedily by score is a stable
+    matching, for scores are the same from both sides (Gale and Shapley 1962).
 
     Examples
     --------
