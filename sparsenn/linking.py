@@ -218,8 +218,13 @@ def _crowd(ids: Ids, score: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.f
 
 
 def _within(rows: Any, weights: Any, least: float, n_jobs: int | None) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
-    mine = _stack([pairs[0][0] for pairs in rows], weights)
-    pairs = similarity_join(mine, metric="cosine", threshold=max(least, 1e-6), n_jobs=n_jobs)
+    # the cosine of all of it is the score, where both have all fields; else it is less, by no more than this share
+    mine = _stack(
+        [part[0] for pairs in rows for part in pairs],
+        [w / len(p) for p, w in zip(rows, weights, strict=True) for _ in p],
+    )
+    share = min(weights) / sum(weights)
+    pairs = similarity_join(mine, metric="cosine", threshold=max(least * share - 1e-6, 1e-6), n_jobs=n_jobs)
     there = np.diff(mine.indptr)[pairs.i] > 0  # two records without any text are not the same
     i, j = pairs.i[there], pairs.j[there]
     return i, j, _mean_score(rows, weights, i, j, True)

@@ -65,7 +65,7 @@ def test_a_threshold_from_labelled_pairs():
 
 def test_within_one_table_all_pairs_are_found():
     texts = ["machine learning", "machine learnin", "other", "machine  learning", ""]
-    links = sn.link(texts, threshold=0.8)
+    links = sn.link(texts, threshold=0.4)
     assert set(zip(links.i.tolist(), links.j.tolist(), strict=True)) == {(0, 1), (0, 3), (1, 3)}
     chosen = sn.link(texts, matches=[(0, 1), (0, 3), (1, 3), (2, -1)])
     assert len(chosen) == 3
