@@ -307,7 +307,9 @@ def main():
         label, lines = dedup(options.quick)
         report.section(f"Near-duplicates: {label}", lines, "The whole command, 2 threads, from a Parquet file.")
     if "linking" in options.only:
-        report.section("Linking records", linking(), "Threshold from a third of the records; character 3-grams.")
+        report.section(
+            "Linking records", linking(), "Threshold from a third of the records, with those that have no match."
+        )
     if "hard" in options.only:
         report.table("Joins: chains and bad input", ["what", "outcome"], hard())
 

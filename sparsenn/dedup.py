@@ -245,7 +245,7 @@ def near_duplicates(
         return _of_texts(texts, threshold, against, metric, rule, keep, (shingle, analyzer), n_jobs, progress)
     if against is not None:
         join = Join(data, against, metric, None, threshold, n_jobs)
-        return _overlaps(join, len(join.x_groups.members), list(join.all_pairs(MOST_PAIRS, progress)))
+        return _overlaps(join, list(join.all_pairs(MOST_PAIRS, progress, True)))
     join = Join(data, None, metric, None, threshold, n_jobs)
     lengths = np.diff(join.x.indptr)[join.x_groups.labels()]
     rank = _rank(keep, lengths)
@@ -291,7 +291,7 @@ def _rank(keep: Any, lengths: npt.NDArray[Any]) -> Ids:
 
 def _cluster(join: Join, groups: Groups, at: Ids, threshold: float, rule: str, rank: Ids, progress: Any) -> Duplicates:
     """Clusters of groups of equal items; row `r` of the join's different rows is the group ``at[r]``."""
-    parts = [f for f in join.all_pairs(MOST_PAIRS, progress) if len(f.a)]
+    parts = [f for f in join.all_pairs(MOST_PAIRS, progress, True) if len(f.a)]
     a, b, s = (np.concatenate(c) if parts else np.empty(0) for c in (zip(*parts, strict=True) if parts else [[]] * 3))
     a, b = a.astype(np.int64), b.astype(np.int64)
     other = a != b
@@ -314,14 +314,18 @@ def _clustered(d: Duplicates) -> Duplicates:
     return replace(d, duplicate_of=row[best[kept]][groups.labels()])
 
 
-def _overlaps(join: Join, n: int, parts: list[Found]) -> Overlaps:
+def _overlaps(join: Join, parts: list[Found]) -> Overlaps:
+    """The most similar row of the other side, for each row; the lowest of equal ones."""
+    n = len(join.x_groups.first)
     match, similarity = np.full(n, -1, np.int64), np.zeros(n)
-    pairs = concatenated(list(join.expand(parts, MOST_PAIRS)))
-    order = np.lexsort((pairs.j, -pairs.similarity, pairs.i))
-    i = pairs.i[order]
-    first = order[np.concatenate([[True], i[1:] != i[:-1]])] if len(i) else order
-    match[pairs.i[first]], similarity[pairs.i[first]] = pairs.j[first], pairs.similarity[first]
-    return Overlaps(join.threshold, match, similarity)
+    if parts:
+        a, b, surrogates = (np.concatenate(column) for column in zip(*parts, strict=True))
+        near, row = join.similarity(surrogates), join.y_groups.first[b]
+        order = np.lexsort((row, -near, a))
+        first = order[np.concatenate([[True], a[order][1:] != a[order][:-1]])]
+        match[a[first]], similarity[a[first]] = row[first], near[first]
+    labels = join.x_groups.labels()
+    return Overlaps(join.threshold, match[labels], similarity[labels])
 
 
 def _of_texts(
@@ -345,7 +349,7 @@ def _of_texts(
         # rows may be equal where texts differ (by case, or punctuation): then those texts are a cluster of their own
         return _of_equal_rows(join, own, mine, threshold, rule, rank, tick)
     join = Join(rows[mine], rows[theirs], metric, None, threshold, n_jobs)
-    some = _overlaps(join, len(mine), list(join.all_pairs(MOST_PAIRS, tick)))
+    some = _overlaps(join, list(join.all_pairs(MOST_PAIRS, tick, True)))
     match, similarity = np.full(len(different), -1, np.int64), np.zeros(len(different))
     near = some.match >= 0
     match[mine[near]] = theirs[some.match[near]] - len(different)

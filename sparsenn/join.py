@@ -278,10 +278,9 @@ class Join:
         surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
         return out
 
-    def found(self, progress: Progress | None = None) -> Iterator[Found]:
-        """Pairs of groups, a window of rows at a time."""
-        inside = self.inside()
-        if len(inside.a):
+    def found(self, progress: Progress | None = None, collapsed: bool = False) -> Iterator[Found]:
+        """Pairs of groups, a window of rows at a time; with `collapsed`, of different groups only."""
+        if not (collapsed and self.own) and len((inside := self.inside()).a):
             yield inside
         n, size = len(self.x), WINDOW * count_jobs(self.n_jobs)
         for begin in range(0, n, size):
@@ -306,17 +305,17 @@ class Join:
         inside = sizes * (sizes - 1) // (2 if self.symmetric else 1)
         return int(np.where(same, inside, sizes * others).sum())
 
-    def all_pairs(self, most: int, progress: Progress | None) -> Iterator[Found]:
-        """All pairs of groups; more than `most` pairs of rows are an error, before any is listed."""
+    def all_pairs(self, most: int, progress: Progress | None, collapsed: bool = False) -> Iterator[Found]:
+        """All pairs of groups; more than `most` pairs of rows (or, `collapsed`, of groups) are an error beforehand."""
         total, held, counting, kept = 0, 0, False, []
-        for found in self.found(progress):
-            total += self.count(found)
+        for found in self.found(progress, collapsed):
+            total += len(found.a) if collapsed else self.count(found)
             check_most(total, most, self.threshold)
             held += len(found.a)
             if not counting:
                 kept.append(found)
             counting = counting or held > LISTED
-        yield from self.found() if counting else kept
+        yield from self.found(None, collapsed) if counting else kept
 
     def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
         """Pairs of rows of pairs of groups, at most `size` at once."""

@@ -14,6 +14,7 @@ from sparsenn.join import similarity_join
 
 DEFAULT = 0.5
 LEAST = 0.2  # score of pairs within one table that are looked at, where a threshold is to be chosen
+RIVALS = 3  # candidates that say whether a record has many like it
 Ids = npt.NDArray[np.int64]
 
 
@@ -57,8 +58,10 @@ def link(
 ) -> Links:
     """Link the records of two tables that mean the same thing.
 
-    Records are compared by TF-IDF of the runs of characters in their words (which forgives spelling), and the cosine
-    is the score. For each record of `A` the `k` best of `B` are candidates; those at or above the threshold are links.
+    Records are compared by TF-IDF: the mean of the cosines of runs of characters (which forgives spelling) and of
+    words. For each record of `A` the `k` best of `B` by characters are candidates. Between two tables a similarity
+    counts less where many candidates have it: it is multiplied by 1 − c/2, where c is the mean of the three best of
+    both records. That is the score; pairs at or above the threshold are links.
 
     Parameters
     ----------
@@ -93,8 +96,9 @@ def link(
 
     Notes
     -----
-    Taking pairs greedily by score is a stable matching, for scores are the same from both sides (Gale and Shapley
-    1962).
+    Lowering similarities in crowds is the idea of CSLS (Conneau et al. 2018, Word translation without parallel data,
+    section 2.3), as a product, so that scores stay between 0 and 1. Taking pairs greedily by score is a stable
+    matching, for scores are the same from both sides (Gale and Shapley 1962).
 
     Examples
     --------
@@ -162,10 +166,13 @@ def _text(value: Any) -> str:
     return "" if value is None or value != value else str(value)
 
 
-def _vectors(mine: list[str], theirs: list[str], ngram: int, n_jobs: int | None) -> tuple[Any, Any]:
-    vectorizer = TextVectorizer("tfidf", analyzer="char_wb", ngram_range=(ngram, ngram), n_jobs=n_jobs)
-    rows = vectorizer.fit_transform([*mine, *theirs])
-    return rows[: len(mine)], rows[len(mine) :]
+def _vectors(mine: list[str], theirs: list[str], ngram: int, n_jobs: int | None) -> list[tuple[Any, Any]]:
+    """Rows of runs of characters, and rows of words, of both sides."""
+    pairs = []
+    for more in ({"analyzer": "char_wb", "ngram_range": (ngram, ngram)}, {"min_chars": 1}):
+        rows = TextVectorizer("tfidf", n_jobs=n_jobs, **more).fit_transform([*mine, *theirs])
+        pairs.append((rows[: len(mine)], rows[len(mine) :]))
+    return pairs
 
 
 def _stack(parts: Sequence[Any], weights: Sequence[float]) -> Any:
@@ -180,27 +187,44 @@ def _stack(parts: Sequence[Any], weights: Sequence[float]) -> Any:
 
 
 def _mean_score(rows: Sequence[Any], weights: Sequence[float], i: Ids, j: Ids, own: bool) -> npt.NDArray[np.float64]:
-    """Weighted mean of the fields' cosines, over the fields that both have."""
+    """Weighted mean of the fields' cosines (of characters and words), over the fields that both have."""
     total, weight = np.zeros(len(i)), np.zeros(len(i))
-    for (mine, other), w in zip(rows, weights, strict=True):
-        theirs = mine if own else other
-        both = (np.diff(mine.indptr)[i] > 0) & (np.diff(theirs.indptr)[j] > 0)
-        total += w * np.asarray(mine[i].multiply(theirs[j]).sum(axis=1)).ravel() * both
+    for pairs, w in zip(rows, weights, strict=True):
+        both = (np.diff(pairs[0][0].indptr)[i] > 0) & (np.diff(pairs[0][not own].indptr)[j] > 0)
+        for mine, other in pairs:
+            theirs = mine if own else other
+            total += w / len(pairs) * np.asarray(mine[i].multiply(theirs[j]).sum(axis=1)).ravel() * both
         weight += w * both
     return np.clip(np.divide(total, weight, out=np.zeros(len(i)), where=weight > 0), 0.0, 1.0)
 
 
 def _between(rows: Any, weights: Any, k: int, n_jobs: int | None) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
-    mine, theirs = (_stack([pair[side] for pair in rows], weights) for side in (0, 1))
+    mine, theirs = (_stack([pairs[0][side] for pairs in rows], weights) for side in (0, 1))
     near = exact_neighbors(theirs, mine, k=k, metric="cosine", n_jobs=n_jobs)
     there = (near.indices >= 0) & (near.distances < 1.0)
     i, j = np.nonzero(there)[0], near.indices[there]
-    return i, j, _mean_score(rows, weights, i, j, False)
+    score = _mean_score(rows, weights, i, j, False)
+    crowd = 0.5 * (_crowd(i, score, mine.shape[0])[i] + _crowd(j, score, theirs.shape[0])[j])
+    return i, j, score * (1.0 - 0.5 * crowd)
+
+
+def _crowd(ids: Ids, score: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
+    """Mean of the three best scores of each row, 0 for those that are missing."""
+    order = np.lexsort((-score, ids))
+    starts = np.searchsorted(ids[order], np.arange(n))
+    place = np.arange(len(order)) - starts[ids[order]]
+    best = order[place < RIVALS]
+    return np.bincount(ids[best], score[best], n) / RIVALS
 
 
 def _within(rows: Any, weights: Any, least: float, n_jobs: int | None) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
-    mine = _stack([pair[0] for pair in rows], weights)
-    pairs = similarity_join(mine, metric="cosine", threshold=max(least, 1e-6), n_jobs=n_jobs)
+    # the cosine of all of it is the score, where both have all fields; else it is less, by no more than this share
+    mine = _stack(
+        [part[0] for pairs in rows for part in pairs],
+        [w / len(p) for p, w in zip(rows, weights, strict=True) for _ in p],
+    )
+    share = min(weights) / sum(weights)
+    pairs = similarity_join(mine, metric="cosine", threshold=max(least * share - 1e-6, 1e-6), n_jobs=n_jobs)
     there = np.diff(mine.indptr)[pairs.i] > 0  # two records without any text are not the same
     i, j = pairs.i[there], pairs.j[there]
     return i, j, _mean_score(rows, weights, i, j, True)

@@ -38,6 +38,7 @@ h1 { font-size: 24px; margin: 0 0 4px; overflow-wrap: anywhere; }
 .bar { fill: var(--blue); } .bar.out { fill: var(--line); }
 label { display: flex; gap: 12px; align-items: center; flex-wrap: wrap; }
 input[type=range] { flex: 1; min-width: 200px; accent-color: var(--blue); }
+.ends { display: flex; justify-content: space-between; }
 details { margin: 10px 0; } summary { padding: 10px 16px; cursor: pointer; overflow-wrap: anywhere; }
 .pair { display: grid; grid-template-columns: 1fr 1fr; gap: 16px; padding: 12px 16px;
   border-top: 1px solid var(--line); }
@@ -60,6 +61,7 @@ ins { background: var(--more); text-decoration: none; border-radius: 3px; }
 <label>Threshold <input type="range" id="threshold" step="0.01" aria-label="Least similarity to the kept row">
 <b id="shown"></b> <span class="dim" id="effect"></span></label>
 <svg id="histogram" width="100%" height="120" role="img" aria-label="Pairs by similarity"></svg>
+<div class="dim ends"><span id="low"></span><span>1.00</span></div>
 <div class="dim">Pairs of different texts by similarity, on a scale of square roots. The slider hides rows that are less
 similar to the kept one.</div>
 </div>
@@ -166,6 +168,7 @@ function drawHistogram(t) {
     bar.append(title); svg.append(bar);
   });
 }
+document.getElementById("low").textContent = data.threshold.toFixed(2);
 function update() {
   const t = Number(slider.value);
   document.getElementById("shown").textContent = t.toFixed(2);

@@ -113,7 +113,6 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         "grouping",
         "countjoin",
         "sumjoin",
-        "minhash",
         "calibration",
         "answers",
         "state",
