@@ -176,6 +176,18 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
             raise ValueError(f"search_tree_leaf_budget must be at least 1, got {search_tree_leaf_budget}")
         if bit_metric and callable(metric):
             raise ValueError("bit_metric=True: a function of your own does not see bits here; take a named bit metric")
+        self.metric, self.metric_kwds = metric, metric_kwds
+        self.n_neighbors, self.leaf_size = n_neighbors, leaf_size
+        self.random_state, self.n_jobs, self.compressed = random_state, n_jobs, compressed
+        self.max_candidates, self.delta, self.verbose = max_candidates, delta, verbose
+        self.tree_init = bool(tree_init) and n_trees != 0 and init_graph is None
+        self._raw_data = self._read(data, "data")
+        n, self.dim = self._raw_data.shape
+        self.n_trees = _usual_trees(n) if n_trees is None else n_trees
+        self.n_trees_after_update = max(2, int(np.round(self.n_trees / 3)))
+        self.n_iters = max(5, int(round(np.log2(max(n, 1))))) if n_iters is None else n_iters
+        self._given_up = False
+        self._check_graph(init_graph, init_dist)
         warn_without_effect(
             2,
             pruning_degree_multiplier=pruning_degree_multiplier,
@@ -190,18 +202,6 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
             search_tree_leaf_budget=search_tree_leaf_budget,
             init_dist=init_dist,
         )
-        self.metric, self.metric_kwds = metric, metric_kwds
-        self.n_neighbors, self.leaf_size = n_neighbors, leaf_size
-        self.random_state, self.n_jobs, self.compressed = random_state, n_jobs, compressed
-        self.max_candidates, self.delta, self.verbose = max_candidates, delta, verbose
-        self.tree_init = bool(tree_init) and n_trees != 0 and init_graph is None
-        self._raw_data = self._read(data, "data")
-        n, self.dim = self._raw_data.shape
-        self.n_trees = _usual_trees(n) if n_trees is None else n_trees
-        self.n_trees_after_update = max(2, int(np.round(self.n_trees / 3)))
-        self.n_iters = max(5, int(round(np.log2(max(n, 1))))) if n_iters is None else n_iters
-        self._given_up = False
-        self._check_graph(init_graph, init_dist)
         self._index = self._made(n_trees, n_iters, init_graph)
         if n < n_neighbors:
             warnings.warn(

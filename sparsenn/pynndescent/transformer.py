@@ -135,7 +135,7 @@ parallel_batch_queries, verbose
 
         Returns
         -------
-        csr_array of float32, shape (n_queries, n_samples_fit)
+        csr_matrix of float32, shape (n_queries, n_samples_fit)
             `n_neighbors` values a row, nearest first; one more where X is None.
         """
         found = self.index_.neighbor_graph if X is None else None
@@ -148,7 +148,7 @@ parallel_batch_queries, verbose
         indices, distances = found
         there = indices >= 0
         indptr = np.concatenate([[0], np.cumsum(there.sum(axis=1))])
-        return sp.csr_array((distances[there], indices[there], indptr), shape=(len(indices), self.n_samples_fit))
+        return sp.csr_matrix((distances[there], indices[there], indptr), shape=(len(indices), self.n_samples_fit))
 
     def fit_transform(self, X: Any, y: Any = None, **fit_params: Any) -> Any:  # noqa: N803
         """Index the rows, and return the graph of them among each other.
@@ -160,7 +160,7 @@ parallel_batch_queries, verbose
 
         Returns
         -------
-        csr_array of float32, shape (n_samples, n_samples)
+        csr_matrix of float32, shape (n_samples, n_samples)
             ``n_neighbors + 1`` values a row, the first an explicit 0 on the diagonal.
         """
         graph = self.fit(X, compress_index=False).transform(None)
