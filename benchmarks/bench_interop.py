@@ -102,7 +102,9 @@ def bench_umap(report, quick):
         rows, few = folder / "rows.npz", folder / "few.npz"
         sp.save_npz(rows, data.rows)
         sp.save_npz(few, data.rows[:4200])  # more than UMAP compares one by one: its caches get warm
-        runs = {way: [embed(way, few, folder)] and [] for way in ("own", "ours")}
+        runs = {"own": [], "ours": []}
+        for way in runs:
+            embed(way, few, folder)
         for _ in range(1 if quick else 2):
             for way, done in runs.items():
                 done.append(embed(way, rows, folder))
@@ -165,8 +167,8 @@ def bench_moving(report, quick):
     report.section(
         f"Moving from other packages: {data.label}",
         lines,
-        f"{n:,} rows of TF-IDF, cosine: the graph of {K} neighbours, or {queries.shape[0]:,} queries for 10; 2 threads. "
-        "Others with their defaults, one run, after a small one that compiles.",
+        f"{n:,} rows of TF-IDF, cosine: the graph of {K} neighbours, or {queries.shape[0]:,} queries for 10; 2 "
+        "threads. Others with their defaults, one run, after a small one that compiles.",
     )
     bench_datasketch(report, quick)
 
