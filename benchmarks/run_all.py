@@ -15,6 +15,7 @@ SCRIPTS = [
     "bench_join.py",
     "bench_proxies.py",
     "bench_text.py",
+    "bench_interop.py",
     "bench_kernels.py",
     "bench_cold_start.py",
 ]

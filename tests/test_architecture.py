@@ -39,7 +39,7 @@ FLOORS = [
         "minhash",
     ],
     ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "living", "index"],
-    {"adapters", "evaluation", "explanation", "clusters"},
+    {"adapters", "evaluation", "explanation", "clusters", "sklearn", "pynndescent"},
     ["linking", "dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
 ]
 METRICS = [
