@@ -121,7 +121,8 @@ def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
 
 def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> dict[str, Any]:
     if whole:
-        held = {key: value for key, value in vars(segment.engine).items() if key not in MADE_AGAIN}
+        known = dict(vars(segment.engine))  # a copy: queries may add to it meanwhile
+        held = {key: value for key, value in known.items() if key not in MADE_AGAIN}
         engine = {"whole": packer.put(name, held)}
     else:
         engine = {"rows": packer.put(name, original_rows(segment.engine))}
@@ -136,7 +137,8 @@ def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> d
 
 def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, Any]:
     with answers._lock:
-        searcher, last = answers._searcher, answers.last
+        kept = whole and (answers._searcher is not None or answers._prepared is not None)
+        searcher, last = answers.searcher if kept else None, answers.last
         calibrations = list(answers._calibrations.values())
         learnt = answers._learnt
     return {
@@ -145,7 +147,7 @@ def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, An
         "calibrations": packer.put("calibrations", calibrations),
         "last": None if last is None else last.k,
         "learnt": packer.put("learnt", learnt) if whole else None,
-        "searcher": _pack_searcher(searcher, packer) if whole and searcher is not None else None,
+        "searcher": None if searcher is None else _pack_searcher(searcher, packer),
     }
 
 

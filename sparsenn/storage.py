@@ -15,13 +15,14 @@ byte by byte; nothing in a file is evaluated, and no name in a manifest leads ou
 """
 
 import contextlib
+import errno
+import glob
 import json
 import mmap as memory
 import os
 import re
 import secrets
 import shutil
-import tempfile
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -35,10 +36,11 @@ MAGIC, VERSION = "sparsenn index", 1
 MANIFEST, LOCK = "manifest.json", "lock"
 CHUNK = 2**22  # bytes read, written and summed at once
 SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
-NAME, KIND, FOLDER = (
+NAME, KIND, FOLDER, BESIDE = (
     re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*"),
     re.compile(r"[<>|][biuf]\d+"),
     re.compile(r"data-[0-9a-f]+"),
+    re.compile(r"-[0-9a-f]{12}"),
 )
 
 Arrays = Mapping[str, npt.NDArray[Any]]
@@ -196,21 +198,35 @@ def _check_target(target: Path) -> None:
 
 def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
     """Write a directory that is not there yet."""
-    beside = Path(tempfile.mkdtemp(prefix=f".{target.name}-", dir=target.parent))
+    _clean_beside(target)
+    beside = target.parent / f".{target.name}-{secrets.token_hex(6)}"
+    beside.mkdir()
     try:
-        manifest = _write_folder(beside, contents, arrays, library)
-        _write_file(beside / MANIFEST, manifest)
-        _sync(beside)
-        beside.chmod(0o777 & ~_umask())
-        try:
-            beside.rename(target)
-        except OSError:
-            if not target.is_dir():
-                raise
-            _save_into(target, contents, arrays, library)  # somebody else was first
+        # Windows renames no directory in which a file is open
+        with _locked(beside) if os.name != "nt" else contextlib.nullcontext():
+            manifest = _write_folder(beside, contents, arrays, library)
+            _write_file(beside / MANIFEST, manifest)
+            _sync(beside)
+            try:
+                beside.rename(target)
+            except OSError:
+                if not target.is_dir():
+                    raise
+                _save_into(target, contents, arrays, library)  # somebody else was first
         _sync(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
+
+
+def _clean_beside(target: Path) -> None:
+    """Remove what crashes have left beside a directory: data in folders whose lock nobody holds."""
+    if os.name == "nt":
+        return
+    for entry in target.parent.glob(f".{glob.escape(target.name)}-*"):
+        # the lock is taken before there is data
+        if BESIDE.fullmatch(entry.name[len(target.name) + 1 :]) and any(entry.glob("data-*")):
+            with contextlib.suppress(OSError), _locked(entry, wait=False):
+                shutil.rmtree(entry, ignore_errors=True)
 
 
 def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
@@ -313,26 +329,33 @@ def _sync(folder: Path) -> None:
         os.close(handle)
 
 
-def _umask() -> int:
-    """Bits that new files do not get."""
-    mask = os.umask(0o077)
-    os.umask(mask)
-    return mask
-
-
 @contextlib.contextmanager
-def _locked(target: Path) -> Iterator[None]:
-    """Hold the directory's lock, which ends with the process that has it, however it ends."""
+def _locked(target: Path, wait: bool = True) -> Iterator[None]:
+    """Hold the directory's lock, which ends with the process that has it, however it ends.
+
+    Without `wait`, somebody else's lock is a BlockingIOError.
+    """
     with (target / LOCK).open("ab") as stream:
         if os.name == "nt":
-            import msvcrt
-
-            msvcrt.locking(stream.fileno(), msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            _lock_region(stream.fileno())
         else:
             import fcntl
 
-            fcntl.flock(stream.fileno(), fcntl.LOCK_EX)
+            fcntl.flock(stream.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
         yield
+
+
+def _lock_region(handle: int) -> None:
+    """Lock a file as Windows does, which by itself waits for ten seconds only."""
+    import msvcrt
+
+    while True:
+        try:
+            msvcrt.locking(handle, msvcrt.LK_LOCK, 1)  # type: ignore[attr-defined,unused-ignore]
+            return
+        except OSError as error:
+            if error.errno not in (errno.EACCES, errno.EDEADLK):
+                raise
 
 
 # reading

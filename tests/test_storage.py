@@ -256,12 +256,24 @@ def test_a_crash_at_any_step_of_a_save_leaves_the_old_or_the_new(tmp_path, there
             storage.save(path, {"n": 3}, version(3), "0.1")  # and the next one clears up
             assert version_of(path) == 3
             assert len(leftovers(path)) == 1
+            assert not list(tmp_path.glob(f".{path.name}-*/data-*"))
         steps += sum(code == 9 for code in codes)
         if 0 in codes:
             break
     assert steps > 10
     assert 2 in seen
     assert not there or 1 in seen
+
+
+@pytest.mark.skipif(os.name == "nt", reason="what a crash left beside stays there")
+def test_only_what_nobody_holds_is_removed_beside_a_new_directory(tmp_path):
+    held, left, other = (tmp_path / f".x.sn-{c * 12}" for c in "abg")
+    for folder in (held, left, other):
+        (folder / "data-1").mkdir(parents=True)
+    with storage._locked(held):
+        storage.save(tmp_path / "x.sn", {"n": 1}, version(1), "0.1")
+    assert leftovers(tmp_path) == [held.name, other.name, "x.sn"]
+    assert version_of(tmp_path / "x.sn", verify=True) == 1
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no kill -9")
@@ -314,6 +326,8 @@ def test_two_threads_save_to_one_place(tmp_path):
         thread.join()
     assert not errors
     assert version_of(tmp_path / "x.sn", verify=True) in (17, 27)
+    (tmp_path / "like").mkdir()
+    assert (tmp_path / "x.sn").stat().st_mode == (tmp_path / "like").stat().st_mode
 
 
 class Full:
