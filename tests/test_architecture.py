@@ -73,9 +73,10 @@ def imported(path, prefix):
 MODULES = sorted(path.stem for path in PACKAGE.glob("*.py") if path.stem not in {"__init__", "__main__"})
 
 
-@pytest.mark.parametrize("module", [*MODULES, "metrics"])
+@pytest.mark.parametrize("module", [*MODULES, "metrics", "pynndescent"])
 def test_modules_import_only_what_stands_below(module):
-    paths = [PACKAGE / f"{module}.py"] if module != "metrics" else list((PACKAGE / "metrics").glob("*.py"))
+    own = PACKAGE / module
+    paths = list(own.glob("*.py")) if own.is_dir() else [PACKAGE / f"{module}.py"]
     for path in paths:
         for other in imported(path, "sparsenn") - {module, "__version__"}:
             assert place(other, FLOORS) < place(module, FLOORS), f"{module} imports {other}"

@@ -458,7 +458,7 @@ def test_graphs_are_made_whole(container):
         for b in range(a):
             between = whole.toarray()[np.ix_(part == a, part == b)]
             assert between[between > 0].min() == pytest.approx(
-                max(D[np.ix_(part == a, part == b)].min(), 1e-7), rel=1e-5
+                max(D[np.ix_(part == a, part == b)].min(), np.finfo(np.float32).eps), rel=1e-5
             )
 
 
