@@ -53,8 +53,9 @@ import json, sys, time
 from pathlib import Path
 
 def private():
+    # not Private_Clean: pages of a file that no other process has mapped yet
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Private")) * 1024
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Private_Dirty")) * 1024
 
 import numpy as np, scipy.sparse as sp, sparsenn as sn
 path, rows = sys.argv[1:]
