@@ -219,7 +219,7 @@ class Living:
             new = updates.change(state, places, rows, self._recipe())
             self._state = new
 
-    def save(self, path: str | os.PathLike[str]) -> None:
+    def save(self, path: str | os.PathLike[str], *, compact: bool = False) -> None:
         """Save the index to a directory, as `.npy` files and a manifest.
 
         What has been prepared is saved too: after a query, or `calibrate`, an index that is loaded answers at once.
@@ -230,6 +230,10 @@ class Living:
         ----------
         path : path
             A new directory, an empty one, or one that holds a saved index, which is replaced.
+        compact : bool, default False
+            Save the rows, the graph and what calibrations told only, in less than half of the room. The rest is made
+            when the index that is loaded is first used, by each process for itself: seconds, where a whole index
+            answers at once.
 
         Raises
         ------
@@ -246,9 +250,9 @@ class Living:
         """
         from sparsenn import __version__
 
-        storage.save(path, *self._described(), __version__)
+        storage.save(path, *self._described(whole=not compact), __version__)
 
-    def _described(self) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+    def _described(self, whole: bool = True) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
         """What `save` writes: the contents of a manifest, and arrays."""
         bound = resolve(self.metric, self.metric_params)
         if bound.function is not None:
@@ -259,7 +263,7 @@ class Living:
         packer = Packer()
         options = {name: packer.put(f"options.{name}", getattr(self, name)) for name in KEPT}
         metric = {"name": bound.metric.name, "params": packer.put("metric.params", bound.params)}
-        described = {"options": options, "metric": metric, "state": pack_state(self._now(), packer, whole=True)}
+        described = {"options": options, "metric": metric, "state": pack_state(self._now(), packer, whole=whole)}
         return described, packer.arrays
 
     @classmethod

@@ -203,6 +203,7 @@ def _unpack_engine(described: Any, arrays: Any, space: Space, recipe: Recipe, ba
     """An engine, and with the base that of its proxy."""
     if "rows" in described:
         rows = unpack(described["rows"], arrays).copy()
+        _check_rows(rows)  # compiled code is about to follow them
         return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])
@@ -280,6 +281,18 @@ def check_state(state: State) -> None:
             _check(len(segment.names) == n, "there is not one id for each row")
             _check_range("ids", segment.names.order, 0, n)
     _check_approximate(state)
+
+
+def _check_rows(rows: Rows) -> None:
+    """Compare the parts of rows with one another."""
+    n, m = rows.shape
+    _check_starts("rows", rows.indptr, n, len(rows.data))
+    _check_range("columns", rows.indices, 0, m)
+    lengths = len(rows.data) == len(rows.indices)
+    if rows.container != "csr":
+        lengths = bool((np.diff(rows.indptr) == len(rows.indices)).all())
+    _check(lengths, "rows have other columns than values")
+    _check(rows.container != "dense" or len(rows.indices) == m, "rows have other columns than there are")
 
 
 def _check_approximate(state: State) -> None:

@@ -23,6 +23,7 @@ import os
 import re
 import secrets
 import shutil
+import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -34,6 +35,7 @@ import numpy.typing as npt
 
 MAGIC, VERSION = "sparsenn index", 1
 MANIFEST, LOCK = "manifest.json", "lock"
+WAITS = (0.01, 0.05, 0.2, 0.5, 1.0)  # seconds
 CHUNK = 2**22  # bytes read, written and summed at once
 SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
 NAME, KIND, FOLDER, BESIDE = (
@@ -239,13 +241,24 @@ def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, librar
             manifest = _write_folder(target, contents, arrays, library)
             _write_file(fresh, manifest)
             _sync(target)
-            fresh.replace(target / MANIFEST)
+            _put(fresh, target / MANIFEST)
         except BaseException:
             with contextlib.suppress(OSError, ValueError):
                 _clean(target)
             raise
         _sync(target)
         _clean(target)
+
+
+def _put(fresh: Path, place: Path) -> None:
+    """Put a file in the place of another; Windows refuses while a reader has that open, which is not long."""
+    for wait in WAITS if os.name == "nt" else ():
+        try:
+            fresh.replace(place)
+            return
+        except PermissionError:
+            time.sleep(wait)
+    fresh.replace(place)
 
 
 def _clean(target: Path) -> None:

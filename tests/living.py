@@ -166,9 +166,9 @@ class Living(RuleBasedStateMachine):
             if self.kind != "number":
                 self.refused("which a row has", "add", row, ids=[one])
 
-    @rule(mmap=st.booleans())
-    def save_and_load(self, mmap):
-        self.index.save(self.folder / "x.sn")
+    @rule(mmap=st.booleans(), compact=st.booleans())
+    def save_and_load(self, mmap, compact):
+        self.index.save(self.folder / "x.sn", compact=compact)
         self.index = sn.Index.load(self.folder / "x.sn", mmap=mmap, verify=True)
 
     @rule()

@@ -12,7 +12,8 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import answers, living, updates
+from sparsenn import answers, living, storage, updates
+from sparsenn.search import Setting
 from tests import naive
 from tests.test_graph import recall, zipf_rows
 
@@ -141,6 +142,16 @@ def test_few_removed_rows_leave_most_of_a_graph(monkeypatch):
     assert naive.recall(graph.distances, exact.neighbor_graph.distances) > 0.97
 
 
+def compiled_types(index):
+    """Types of all that compiled code is given: entries are called without a look at them."""
+    import numba
+
+    engine = index._engine
+    task = index._answers.searcher._task(10, Setting(100, 1.0, 50, 20))
+    parts = [*engine.own(), task, engine.postings if engine.way == "postings" else None]
+    return [numba.typeof(part) for part in parts]
+
+
 def test_approximate_queries_after_updates_and_from_disk(tmp_path, monkeypatch):
     """Heads, walks and sketches are saved and found again, and removed rows are made up for."""
     monkeypatch.setattr(answers, "AT_ONCE", 0)
@@ -168,13 +179,24 @@ def test_approximate_queries_after_updates_and_from_disk(tmp_path, monkeypatch):
         for mmap in (False, True):
             again = sn.Index.load(tmp_path / "x.sn", mmap=mmap)
             assert again._answers._searcher is None or not mmap
+            again.save(tmp_path / "y.sn")  # before any query
+            again = sn.Index.load(tmp_path / "y.sn", mmap=mmap)
+            assert again._answers._prepared is not None
+            assert compiled_types(again) == compiled_types(index)
             same = again.query(Q, 10)
             np.testing.assert_array_equal(same.indices, found.indices)
             np.testing.assert_array_equal(same.distances, found.distances)
             assert again._answers.searcher.form.name == index._answers.searcher.form.name
             assert again._answers._calibrations == index._answers._calibrations
+        index.save(tmp_path / "x.sn", compact=True)
+        assert storage.size_of(tmp_path / "x.sn") < 0.6 * storage.size_of(tmp_path / "y.sn")
+        for mmap in (False, True):
+            again = sn.Index.load(tmp_path / "x.sn", mmap=mmap)
+            np.testing.assert_array_equal(again.query(Q, 10, recall=1).indices, true.indices)
+            assert naive.recall(again.query(Q, 10).distances, true.distances) > 0.85
+            assert compiled_types(again) == compiled_types(index)
         short = pickle.loads(pickle.dumps(index))
-        assert len(pickle.dumps(index)) < sum(f.stat().st_size for f in (tmp_path / "x.sn").rglob("*.npy"))
+        assert len(pickle.dumps(index)) < storage.size_of(tmp_path / "y.sn")
         np.testing.assert_array_equal(short.query(Q, 10, recall=1).indices, true.indices)
 
 
@@ -227,12 +249,36 @@ def test_a_function_of_your_own_is_pickled_but_not_saved(tmp_path):
     with pytest.raises(ValueError, match="the metric 'gap' is a function of your own, which a file cannot hold"):
         index.save(tmp_path / "x.sn")
     assert not (tmp_path / "x.sn").exists()
+    again = pickle.loads(pickle.dumps(index))
+    np.testing.assert_array_equal(again.query(X.toarray(), 4).indices, index.query(X.toarray(), 4).indices)
+
+
+def test_joblib_maps_arrays_that_may_not_be_written_to(tmp_path):
+    import joblib
+
+    index = sn.Index("cosine", method="graph", n_neighbors=3).fit(X)
+    joblib.dump(index, tmp_path / "x.joblib")
+    for mode in (None, "r"):
+        again = joblib.load(tmp_path / "x.joblib", mmap_mode=mode)
+        np.testing.assert_array_equal(again.query(X, 4).indices, index.query(X, 4).indices)
+        np.testing.assert_array_equal(again.neighbor_graph.indices, index.neighbor_graph.indices)
+
+
+def test_altered_rows_of_a_compact_index_are_found_before_they_are_followed(tmp_path):
+    for metric, rows in (("cosine", X), ("euclidean", X.toarray()), ("chebyshev", X)):
+        sn.Index(metric, n_neighbors=3).fit(rows).save(tmp_path / "x.sn", compact=True)
+        stored = storage.load(tmp_path / "x.sn")
+        for name in ("base.indptr", "base.indices"):
+            altered = stored.arrays[name].copy()
+            altered[1] = 10**6
+            storage.save(tmp_path / "y.sn", stored.contents, {**stored.arrays, name: altered}, "0.1")
+            for mmap in (False, True):
+                with pytest.raises(ValueError, match="do not fit together"):
+                    sn.Index.load(tmp_path / "y.sn", mmap=mmap).query(rows, 1)
 
 
 def test_arrays_that_do_not_fit_are_found_by_a_full_load(tmp_path):
     """Somebody has altered the files, and the manifest with them."""
-    from sparsenn import storage
-
     sn.Index("cosine", method="graph", n_neighbors=3).fit(X).save(tmp_path / "x.sn")
     stored = storage.load(tmp_path / "x.sn")
     tried = 0
