@@ -23,7 +23,7 @@ def engine_of(rows, metric):
 
 
 def over_rows(n, n_jobs=1):
-    return lambda stage, function: map_blocks(function, n, n_jobs)
+    return lambda stage, function, total=n: map_blocks(function, total, n_jobs)
 
 
 def clusters(n, m, seed=0):
