@@ -8,6 +8,7 @@ from several Python threads, and `promise` holds the recall that was asked for a
 A full run also draws docs/images/query-recall.png from the points in the CSV file beside it.
 """
 
+import functools
 import gc
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -46,7 +47,7 @@ KINDS = {
 }
 SHORT_LIMIT, LATENCY_LIMIT, THREADS_LIMIT = 1.1, 60.0, 1.8
 ASKED, SLACK = (0.8, 0.9, 0.95, 0.99), 0.02  # promise
-ROUNDS, SINGLES, BATCH, THREADS = 3, 1000, 10, 4
+ROUNDS, TURNS, SINGLES, BATCH, THREADS = 3, 10, 1000, 10, 4
 IMAGES = common.ROOT / "docs" / "images"
 
 EFS = (10, 20, 40, 80, 160, 320, 640, 1280)
@@ -236,17 +237,19 @@ def bench_latency(quick):
         ours = Ours(rows, batch, metric, method)
         how = {} if recall is None else {"recall": recall}
 
-        def one_by_one(index=ours.index, how=how):
+        medians = []
+
+        def one_by_one(index=ours.index, how=how, medians=medians):
             taken = []
             for query in singles:
                 start = time.perf_counter()
                 index.query(query, K, **how)
                 taken.append(time.perf_counter() - start)
-            return np.median(taken)
+            medians.append(np.median(taken))
 
-        times = common.in_turns({"batch": lambda ours=ours, recall=recall: ours.search(recall, K)})
-        within = times["batch"].best / len(singles)
-        alone = min(one_by_one() for _ in range(4))
+        batch_wise = functools.partial(ours.search, recall, K)
+        times = common.in_turns({"batch": batch_wise, "alone": one_by_one}, TURNS)
+        within, alone = times["batch"].best / len(singles), min(medians)
         note = f"alone {alone * 1e6:.1f} µs (median of {len(singles):,}), in a batch {within * 1e6:.1f} µs"
         limit = None if recall is None else LATENCY_LIMIT
         task = f"{system}: a batch of one, above the search"
@@ -257,6 +260,13 @@ def bench_latency(quick):
 def bench_threads(quick):
     """The same small batches from one Python thread and from several, on one index."""
     label, rows, queries, metric = load("newsgroups", quick)
+    lines = thread_lines(label, rows, queries, metric)
+    other = load("imdb", quick)
+    return label, describe(rows, queries, metric), lines + thread_lines(*other)
+
+
+def thread_lines(label, rows, queries, metric):
+    """Lines of one data set: four threads, and what two threads of a single call make of the same work."""
     batches = [queries[i : i + BATCH] for i in range(0, queries.shape[0], BATCH)]
     lines = []
     for system, method, recall in ((f"{OURS}, recall 0.95", "auto", 0.95), (OWN_EXACT, "exact", None)):
@@ -271,15 +281,19 @@ def bench_threads(quick):
             return [shares[i % THREADS][i // THREADS] for i in range(len(batches))]
 
         with ThreadPoolExecutor(THREADS) as pool:
-            times = common.in_turns({"one": lambda ask=ask: ask(batches), "several": lambda run=in_threads: run(pool)})
+            several = functools.partial(in_threads, pool)
+            call = functools.partial(ours.index.query, queries, K, n_jobs=2, **how)
+            ways = {"one": functools.partial(ask, batches), "several": several, "call": call}
+            times = common.in_turns({**ways, "single": functools.partial(call, n_jobs=1)}, TURNS)
         pairs = zip(times["one"].result, times["several"].result, strict=True)
         same = all(np.array_equal(a, b) for one, other in pairs for a, b in zip(one, other, strict=True))
-        task = f"{system}: {queries.shape[0]:,} queries in batches of {BATCH}, {THREADS} Python threads"
-        one, several = (times[which].best * 1e6 / queries.shape[0] for which in ("one", "several"))
+        task = f"{label}, {system}: {queries.shape[0]:,} queries in batches of {BATCH}, {THREADS} Python threads"
+        one, several, call, single = (t.best * 1e6 / queries.shape[0] for t in times.values())
         note = "the same answers" if same else "THE ANSWERS DIFFER"
+        note += f"; one call of all: {single:.1f} µs, on two threads {single / call:.2f}×"
         limit = None if recall is None else THREADS_LIMIT
         lines.append(Line(task, several, "µs", "1 Python thread", one, at_least=limit, note=note, as_times=True))
-    return label, describe(rows, queries, metric), lines
+    return lines
 
 
 def kept_promise(name, quick):

@@ -139,10 +139,11 @@ class Answers:
     @property
     def searcher(self) -> Searcher:
         """Rows prepared for approximate search, when first asked for."""
-        with self._lock:
-            if self._searcher is None:
-                self._searcher = self._prepared() if self._prepared else self._prepare()
-            return self._searcher
+        if self._searcher is None:
+            with self._lock:
+                if self._searcher is None:
+                    self._searcher = self._prepared() if self._prepared else self._prepare()
+        return self._searcher
 
     def inherit(self, other: "Answers") -> None:
         """Take over what a sample of another collection told, most of whose rows are these."""
@@ -366,6 +367,9 @@ def _extremes(costs: npt.NDArray[np.float64] | None) -> tuple[float, float]:
     """Least and greatest nanoseconds of queries that are answered exactly; where they are not known, never enough."""
     if costs is None or len(costs) == 0:
         return np.inf, np.inf
+    if len(costs) == 1:
+        cost = costs.item() + PER_QUERY
+        return cost, cost
     few = costs.tolist() if len(costs) <= ALONE else (costs.min(), costs.max())  # numpy's own takes longer for a few
     return min(few) + PER_QUERY, max(few) + PER_QUERY
 
@@ -376,6 +380,8 @@ def _read(queries: Rows | Callable[[], Rows]) -> Rows:
 
 def check_recall(recall: Any, epsilon: Any) -> tuple[float | None, float | None]:
     """Read `recall` and `epsilon`, or say what is wrong with them."""
+    if recall is None and epsilon is None:
+        return None, None
     if recall is not None and epsilon is not None:
         raise ValueError("give recall or epsilon, not both: recall picks how wide to search, epsilon says it")
     for name, value, low, high in (("recall", recall, 0.0, 1.0), ("epsilon", epsilon, -1e-300, np.inf)):

@@ -152,12 +152,14 @@ class ExactEngine:
             return None
         if size > QUICK_VALUES or len(values) != size or indices.dtype.char not in "ilq" or indptr[-1] != size:
             return None
-        # one type, one compilation; and a copy need not be writable
-        indptr, indices, values = indptr.astype(np.int64), indices.astype(np.int64), values.astype(np.float64)
-        columns, narrow = np.empty(size, np.int32), np.empty(size, np.float32)
-        if not direct(read_quickly)(indptr, indices, values, self.rank, columns, narrow):
+        if indices.dtype.char != "i" and size and not 0 <= indices.min() <= indices.max() < m:
             return None
-        return self.space.store_of(indptr, columns, narrow)
+        # one type, one compilation; values of either width as bytes, for numpy gives the GIL away while it converts
+        indptr, indices, values = _plain(indptr, "i"), _plain(indices, "i"), _plain(values, values.dtype.char).view("B")
+        starts, columns, narrow = np.empty(n + 1, np.int64), np.empty(size, np.int32), np.empty(size, np.float32)
+        if not direct(read_quickly)(indptr, indices, values, self.rank, starts, columns, narrow):
+            return None
+        return self.space.store_of(starts, columns, narrow)
 
     def own(self, queries: Rows | None = None) -> tuple[Store, Compiled]:
         """Queries (None: the rows themselves) as compiled code sees them, and the metric for them among the rows."""
@@ -440,6 +442,11 @@ def _nothing() -> tuple[Any, Any, Any]:
 
 def _starts(counts: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
     return np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+
+
+def _plain(array: npt.NDArray[Any], char: str) -> npt.NDArray[Any]:
+    """An array of this type that compiled code takes for any other of its kind: contiguous, aligned, writable."""
+    return array if array.dtype.char == char and array.flags.carray else array.astype(char)
 
 
 def check_k(k: Any, name: str = "k") -> int:

@@ -299,8 +299,10 @@ QUICK_ROWS, QUICK_VALUES = 64, 2**16  # that are read the short way
 
 
 @brief
-def read_quickly(indptr, indices, values, rank, columns, narrow):
-    """Write columns, renumbered by `rank` and sorted, and float32 values of a few CSR rows.
+def read_quickly(indptr, indices, values, rank, starts, columns, narrow):
+    """Write starts, columns, renumbered by `rank` and sorted, and float32 values of a few CSR rows.
+
+    `values` are the bytes of float32 or of float64.
 
     False where anything is not as it should be: then the long way through `as_rows` says what, or mends it.
     """
@@ -309,14 +311,18 @@ def read_quickly(indptr, indices, values, rank, columns, narrow):
     counts, bits = np.empty(257, np.int64), np.int64(0)
     while bits < 31 and m - 1 >> bits > 0:
         bits += 1
+    wide = values.shape[0] > 4 * indices.shape[0]
+    singles, doubles = values.view(np.float32), values[: values.shape[0] * np.int64(wide)].view(np.float64)
     if indptr[0] != 0:
         return False
+    starts[0] = 0
     for i in range(indptr.shape[0] - 1):
         a, b = np.int64(indptr[i]), np.int64(indptr[i + 1])
         if a > b or b > indices.shape[0]:
             return False
+        starts[i + 1] = b
         for t in range(a, b):
-            c, v = np.int64(indices[t]), np.float32(values[t])
+            c, v = np.int64(indices[t]), np.float32(doubles[t]) if wide else singles[t]
             if c < 0 or c >= m or not np.isfinite(v) or not v > 0:
                 return False
             keys[t] = (np.uint64(rank[c]) << np.uint64(32)) | np.uint64(bits_of(v))
