@@ -177,6 +177,24 @@ def test_failed_changes_change_nothing(call, message):
         sn.TextIndex().fit(TEXTS).add(["x"], ids=["y"])
 
 
+def test_duplicates_are_those_of_the_texts_that_are_there():
+    texts = [f"this is text number {i} and it goes on like this for a while" for i in range(4)]
+    copies = [texts[2], texts[0].upper() + "!", "something else altogether"]
+    index = sn.TextIndex().fit(texts, ids=list("abcd"))
+    index.add(copies, ids=list("xyz"))
+    index.remove(["b"])
+    there = ["a", "c", "d", "x", "y", "z"]
+    found = index.duplicates(0.95, keep="longest")
+    direct = sn.near_duplicates([index.text_of(i) for i in there], 0.95, keep="longest")
+    assert found.duplicate_of.tolist() == direct.duplicate_of.tolist() == [4, 1, 2, 1, 4, 5]
+    assert [str(index.ids[row]) for row in found.keep] == ["c", "d", "y", "z"]
+    assert len(index.duplicates(0.5, rule="connected").keep) == 2
+    with pytest.raises(ValueError, match="against= is for near_duplicates"):
+        index.duplicates(against=texts)
+    with pytest.raises(ValueError, match="keeps no texts"):
+        sn.TextIndex(keep_texts=False).fit(texts).duplicates()
+
+
 @pytest.mark.parametrize("mmap", [False, True])
 def test_a_saved_index_answers_the_same(tmp_path, weighting, mmap):
     texts = corpus()
