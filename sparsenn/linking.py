@@ -9,11 +9,13 @@ import numpy.typing as npt
 
 from sparsenn.adapters.inputs import frame_columns, frame_schema
 from sparsenn.adapters.vectorizer import TextVectorizer
+from sparsenn.clusters import averaged, connected, count_merged, merged_pairs
 from sparsenn.exact import exact_neighbors
-from sparsenn.join import similarity_join
+from sparsenn.join import MOST_PAIRS, check_most, similarity_join
 
 DEFAULT = 0.5
 LEAST = 0.2  # score of pairs within one table that are looked at, where a threshold is to be chosen
+BELOW = 0.6  # share of a threshold from which pairs count in the mean similarity of two groups
 RIVALS = 3  # candidates that say whether a record has many like it
 Ids = npt.NDArray[np.int64]
 
@@ -53,6 +55,7 @@ def link(
     threshold: float | None = None,
     matches: Any = None,
     one_to_one: bool = True,
+    grouped: bool = True,
     ngram: int = 3,
     n_jobs: int | None = None,
 ) -> Links:
@@ -62,6 +65,10 @@ def link(
     words. For each record of `A` the `k` best of `B` by characters are candidates. Between two tables a similarity
     counts less where many candidates have it: it is multiplied by 1 − c/2, where c is the mean of the three best of
     both records. That is the score; pairs at or above the threshold are links.
+
+    Within one table the same things form groups, which average linkage finds: the two groups (single records at first)
+    that are most similar on average are joined, again and again. The score of a pair is that at which its records came
+    together, so its links are all the pairs within groups.
 
     Parameters
     ----------
@@ -78,9 +85,12 @@ def link(
     matches : array-like of int, shape (n_pairs, 2), optional
         Pairs known to be the same, as rows of `A` and `B`, and ``(i, -1)`` for a record of `A` known to have none in
         `B`: without some of those, where many records have none, the threshold comes out too low. Of a record that
-        is in a pair, all its matches should be. The threshold is then the one with the best F1 on these records.
+        is in a pair, all its matches should be (within one table: those that do not follow from others). The threshold
+        is then the one with the best F1 on these records.
     one_to_one : bool, default True
-        Link a record to at most one other: pairs are taken from the best score down.
+        Between two tables: link a record to at most one other, pairs taken from the best score down.
+    grouped : bool, default True
+        Within one table: link groups, as above. False links the pairs whose own similarity reaches the threshold.
     ngram : int, default 3
         Characters of a run.
     n_jobs : int, optional
@@ -98,7 +108,8 @@ def link(
     -----
     Lowering similarities in crowds is the idea of CSLS (Conneau et al. 2018, Word translation without parallel data,
     section 2.3), as a product, so that scores stay between 0 and 1. Taking pairs greedily by score is a stable
-    matching, for scores are the same from both sides (Gale and Shapley 1962).
+    matching, for scores are the same from both sides (Gale and Shapley 1962). Average linkage: Sokal and Michener
+    1958; pairs far below the threshold (0.6 of it; below 0.2 where it is chosen) count as 0 in a mean.
 
     Examples
     --------
@@ -118,7 +129,9 @@ def link(
     known = None if matches is None else _check_matches(matches, n, n if B is None else m)
     rows = [_vectors(mine, theirs, ngram, n_jobs) for mine, theirs, _ in fields]
     weights = [weight for _, _, weight in fields]
-    if B is None:
+    if B is None and grouped:
+        i, j, score, threshold = _groups(rows, weights, n, threshold, known, n_jobs)
+    elif B is None:
         least = threshold if threshold is not None else (DEFAULT if known is None else LEAST)
         i, j, score = _within(rows, weights, least, n_jobs)
     elif n and m:
@@ -230,6 +243,23 @@ def _within(rows: Any, weights: Any, least: float, n_jobs: int | None) -> tuple[
     return i, j, _mean_score(rows, weights, i, j, True)
 
 
+def _groups(
+    rows: Any, weights: Any, n: int, threshold: float | None, known: Ids | None, n_jobs: int | None
+) -> tuple[Ids, Ids, npt.NDArray[np.float64], float]:
+    """Pairs within groups of one table, and the threshold."""
+    if threshold is None and known is None:
+        threshold = DEFAULT
+    least = LEAST if threshold is None else BELOW * threshold
+    merges = averaged(n, *_within(rows, weights, least, n_jobs))
+    if threshold is None:
+        assert known is not None
+        labelled = np.isin(np.arange(n), known)
+        i, j, score = merged_pairs(n, merges, LEAST, labelled)
+        threshold = _choose(i, j, score, known, True)
+    check_most(count_merged(n, merges, threshold), MOST_PAIRS, threshold)
+    return *merged_pairs(n, merges, threshold), threshold
+
+
 def _greedy(i: Ids, j: Ids) -> Ids:
     """Places of the pairs that are taken, from the first on, if each row is taken once."""
     mine: set[int] = set()
@@ -252,12 +282,23 @@ def _check_matches(matches: Any, n: int, m: int) -> Ids:
     return pairs.astype(np.int64)
 
 
+def _closed(known: Ids) -> Ids:
+    """All pairs within one table that follow from known ones: what is the same as a third thing is the same."""
+    n = int(known.max(initial=-1)) + 1
+    group = connected(n, known[:, 0], known[:, 1], np.arange(n))
+    members = np.unique(known)
+    order = members[np.argsort(group[members], kind="stable")]
+    parts = np.split(order, np.flatnonzero(np.diff(group[order])) + 1)
+    pairs = [np.stack(np.triu_indices(len(part), 1), axis=1) for part in parts]
+    return np.concatenate([part[pair] for part, pair in zip(parts, pairs, strict=True)])
+
+
 def _choose(i: Ids, j: Ids, score: npt.NDArray[np.float64], known: Ids, own: bool) -> float:
     """Threshold with the best F1 on the records that are in the known pairs; `score` falls."""
     if own:
         labelled = np.unique(known[known >= 0])
         about = np.isin(i, labelled) & np.isin(j, labelled)
-        known = np.unique(np.sort(known[known[:, 1] >= 0], axis=1), axis=0)
+        known = _closed(known[known[:, 1] >= 0])
     else:
         about = np.isin(i, known[:, 0]) | np.isin(j, known[:, 1])
         known = known[known[:, 1] >= 0]

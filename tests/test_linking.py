@@ -71,6 +71,34 @@ def test_within_one_table_all_pairs_are_found():
     assert len(chosen) == 3
 
 
+def test_groups_of_one_table_are_those_of_average_linkage():
+    hierarchy = pytest.importorskip("scipy.cluster.hierarchy")
+    rng = np.random.default_rng(3)
+    words = ["".join(rng.choice(list("abcdefgh"), 5)) for _ in range(40)]
+    bases = [list(rng.choice(words, 6)) for _ in range(12)]
+    texts = [" ".join([*rng.permutation(bases[i % 12])[:5], str(rng.choice(words))]) for i in range(60)]
+    every = sn.link(texts, threshold=0.6 * 0.02, grouped=False)  # what counts in means below
+    distances = np.ones((60, 60)) - np.eye(60)
+    distances[every.i, every.j] = distances[every.j, every.i] = 1 - every.score
+    tree = hierarchy.linkage(distances[np.triu_indices(60, 1)], "average")
+    found = sn.link(texts, threshold=0.02)
+    joined = np.zeros((60, 60))
+    joined[found.i, found.j] = found.score
+    together = 1 - hierarchy.cophenet(tree)
+    np.testing.assert_allclose(joined[np.triu_indices(60, 1)], np.where(together >= 0.02, together, 0), atol=1e-9)
+    assert (np.diff(found.score) <= 0).all()
+    labels = hierarchy.fcluster(tree, 0.6, "distance")
+    links = sn.link(texts, threshold=0.4)
+    i, j = np.nonzero(np.triu(labels[:, None] == labels, 1))
+    assert set(zip(links.i.tolist(), links.j.tolist(), strict=True)) == set(zip(i.tolist(), j.tolist(), strict=True))
+    known = np.array([(a, b) for a in range(60) for b in range(a) if a % 12 == b % 12])
+    chosen = sn.link(texts, matches=known)
+    some = sn.link(texts, matches=[(i, i + 12) for i in range(48)])  # the others follow
+    assert some.threshold == chosen.threshold
+    right = sum(a % 12 == b % 12 for a, b in zip(chosen.i.tolist(), chosen.j.tolist(), strict=True))
+    assert 2 * right / (len(chosen) + len(known)) > 0.9
+
+
 def test_empty_tables():
     assert len(sn.link(["abc"], [])) == 0
     assert len(sn.link([], ["abc"])) == 0
