@@ -1,8 +1,10 @@
 """What the benchmarks share: finding the package, timing in turns, tables and files of results."""
 
 import argparse
+import atexit
 import csv
 import datetime
+import functools
 import importlib
 import importlib.metadata
 import importlib.util
@@ -13,6 +15,7 @@ import shlex
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -36,6 +39,14 @@ def child_environment(**more: str) -> dict[str, str]:
     package = str(Path(importlib.util.find_spec("sparsenn").origin).parent.parent)
     paths = [package, *filter(None, [os.environ.get("PYTHONPATH")])]
     return {**os.environ, "PYTHONPATH": os.pathsep.join(paths), **more}
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """A folder for files between processes, removed at the end."""
+    folder = tempfile.TemporaryDirectory(prefix="sparsenn-bench-")
+    atexit.register(folder.cleanup)
+    return Path(folder.name)
 
 
 def peer(module: str) -> Any:
