@@ -18,7 +18,7 @@ from sparsenn import traversal
 from sparsenn._jit import brief, call, call_float, direct, entry, folded, kernel
 from sparsenn.metrics.formulas import product
 from sparsenn.metrics.registry import BoundMetric, Formula, resolve
-from sparsenn.rows import Rows, as_rows, dense_rows
+from sparsenn.rows import Rows, as_rows, copy_rows, dense_rows
 
 BLOCK = 512  # rows finished at once: their numbers stay in the first cache
 ROUNDING = 4e-13  # relative error of sums in float64 over long rows, with room to spare
@@ -211,17 +211,8 @@ def take(store: Store, ids: npt.NDArray[np.int64]) -> Store:
         data = store.data.reshape(len(store.indptr) - 1, len(store.indices))[ids]
         return Store(indptr, store.indices, data.reshape(-1), stats)
     indices, data = np.empty(indptr[-1], np.uint32), np.empty(indptr[-1], np.float32)
-    _copy_rows(store.indptr, store.indices, store.data, ids, indptr, indices, data)
+    copy_rows(store.indptr, store.indices, store.data, ids, indptr, indices, data)
     return Store(indptr, indices.view(store.indices.dtype), data, stats)
-
-
-@entry
-def _copy_rows(indptr, indices, data, ids, new_indptr, new_indices, new_data):
-    for i in range(ids.shape[0]):
-        to = new_indptr[i]
-        for t in range(indptr[ids[i]], indptr[ids[i] + 1]):
-            new_indices[to], new_data[to] = indices[t], data[t]
-            to += 1
 
 
 def _check_container(bound: BoundMetric, rows: Rows) -> None:

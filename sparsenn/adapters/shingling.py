@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sparsenn._jit import entry
 from sparsenn.grouping import mixed
 from sparsenn.parallel import map_blocks
+from sparsenn.rows import column_order
 
 PARTS = 16  # of the hashes, numbered apart: their tables fit the cache better, and threads share them
 CODE_POINTS = 0x110000
@@ -167,5 +168,6 @@ def shingles(texts: Sequence[str], size: int = 3, analyzer: str = "word", n_jobs
 
     keys = np.concatenate([np.zeros(0, np.uint64), *map_blocks(block, len(texts), n_jobs, 256)])
     numbers, width = _number(keys, n_jobs)
-    indptr = np.concatenate([[0], np.cumsum(counts)])
+    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    numbers = numbers[column_order(indptr, numbers, width, lambda f, n: map_blocks(f, n, n_jobs, 256))]
     return csr_array((np.ones(len(numbers), np.float32), numbers, indptr), shape=(len(texts), max(width, 1)))
