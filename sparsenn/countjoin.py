@@ -17,10 +17,11 @@ import numpy.typing as npt
 from sparsenn._jit import entry, kernel, maker, popcount
 from sparsenn.distance import BLOCK, Compiled, Store, finish_rows
 from sparsenn.grouping import mixed
-from sparsenn.parallel import map_blocks
+from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.rows import Rows
 
 NEVER = 2**31 - 1  # columns that two rows of such sizes would need to share
+COUNTED_AT_ONCE = 2**20
 SORTED_AT_ONCE = 2**19  # keys: they fit the second cache
 
 # `size` has the counts of whole rows; `kind` the place of a row's size among the different ones (`kinds`, ascending).
@@ -54,18 +55,32 @@ def _write_keys(indptr, indices, rank, order, start, stop, keys, counts):
     return used
 
 
-def rank_shared(rows: Rows, other: Rows | None) -> tuple[npt.NDArray[np.int32], int]:
+def _count_columns(rows: Rows, n_jobs: int | None) -> npt.NDArray[np.int32]:
+    """How many rows have each column; every thread counts for itself."""
+    jobs = count_jobs(n_jobs) if len(rows.indices) > rows.shape[1] else 1
+    at_once = max(-(-len(rows.indices) // jobs), COUNTED_AT_ONCE)
+    parts = map_blocks(lambda a, b: _count(rows.indices[a:b], rows.shape[1]), len(rows.indices), jobs, at_once)
+    counts: npt.NDArray[np.int32] = parts[0] if parts else np.zeros(rows.shape[1], np.int32)
+    for part in parts[1:]:
+        counts += part
+    return counts
+
+
+def rank_shared(rows: Rows, other: Rows | None, n_jobs: int | None) -> tuple[npt.NDArray[np.int32], int]:
     """New number of each column that two rows (one of each side) have, the rarest first; −1 for the rest."""
-    counts = _count(rows.indices, rows.shape[1])
+    counts = _count_columns(rows, n_jobs)
     if other is None:
         shared = counts > 1
     else:
-        more = _count(other.indices, rows.shape[1])
+        more = _count_columns(other, n_jobs)
         shared = (counts > 0) & (more > 0)
         counts = counts + more
     kept = np.flatnonzero(shared)
     rank = np.full(rows.shape[1], -1, np.int32)
-    rank[kept[np.argsort(counts[kept], kind="stable")]] = np.arange(len(kept), dtype=np.int32)
+    numbers = counts[kept]
+    if numbers.max(initial=0) < 2**16:
+        numbers = numbers.astype(np.uint16)  # sorted by its digits
+    rank[kept[np.argsort(numbers, kind="stable")]] = np.arange(len(kept), dtype=np.int32)
     return rank, len(kept)
 
 
@@ -321,7 +336,7 @@ class CountJoin:
     def __init__(
         self, metric: Compiled, limit: float, A: Rows, B: Rows | None, symmetric: bool, n_jobs: int | None
     ) -> None:
-        rank, n_columns = rank_shared(A, B)
+        rank, n_columns = rank_shared(A, B, n_jobs)
         self._x, self.x_order = order_sets(A, rank, n_jobs)
         self._y, self.y_order = (self._x, self.x_order) if B is None else order_sets(B, rank, n_jobs)
         self._own, self._skip = B is None and symmetric, B is None
