@@ -82,7 +82,7 @@ class Living:
     def add(self, X: Any, *, ids: Any = None, new_columns: bool = False) -> npt.NDArray[Any]:  # noqa: N803
         """Add rows. The next query finds them.
 
-        They are searched exactly beside the rows that were fitted, until they are a quarter as many: then all become
+        They are searched exactly beside the rows that were fitted, until they are a third as many: then all become
         one index again, whose neighbour graph begins with its former edges and what a search found for each new row.
         What the metric has learnt of the fitted rows (variances, covariances) stays as it is.
 

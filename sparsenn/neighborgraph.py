@@ -178,7 +178,7 @@ class _Work:
         self.graph = narrow._replace(keys=keys)
         if self.plan.seeds == "heads":
             place = self._look_up(joined)
-            assert place is not None
+            place = np.arange(n) if place is None else place  # they stand so already
         else:
             forest = self.plan.seeds == "forest"
             place = self._grow(joined) if forest else self._reorder(_last(np.arange(n), ~joined))
@@ -206,7 +206,7 @@ class _Work:
         if joined is not None:
             order = _last(np.arange(self.engine.n_rows) if order is None else order, ~joined)
             first = int(joined.sum())
-        if order is not None:
+        if order is not None and (np.diff(order) != 1).any():
             place = self._reorder(order)
         windows = split_windows(heads, self.form.x, place)
         del heads
