@@ -386,7 +386,11 @@ def _locked(target: Path, wait: bool = True) -> Iterator[None]:
             import fcntl
 
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            yield
+        finally:
+            if os.name != "nt":  # closing is not enough: a process forked meanwhile has the file open too
+                fcntl.flock(stream.fileno(), fcntl.LOCK_UN)
 
 
 def _lock_region(handle: int) -> None:

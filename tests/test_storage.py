@@ -371,6 +371,24 @@ def test_two_threads_save_to_one_place(tmp_path):
     assert (tmp_path / "x.sn").stat().st_mode == (tmp_path / "like").stat().st_mode
 
 
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_process_forked_during_a_save_does_not_keep_the_lock(tmp_path):
+    with storage._locked(tmp_path):
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(write)
+            os.read(read, 1)  # until the other end is closed
+            os._exit(0)
+    try:
+        with storage._locked(tmp_path, wait=False):
+            pass
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(child, 0)
+
+
 class Full:
     """A disk that takes so many bytes."""
 
