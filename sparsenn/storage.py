@@ -38,9 +38,9 @@ MANIFEST, LOCK = "manifest.json", "lock"
 WAITS = (0.01, 0.05, 0.2, 0.5, 1.0)  # seconds
 CHUNK = 2**22  # bytes read, written and summed at once
 SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
-NAME, KIND, FOLDER, BESIDE = (
+DTYPES = frozenset(np.dtype(char).newbyteorder(order).str for char in "?bBhHiIlLqQefd" for order in "<>")
+NAME, FOLDER, BESIDE = (
     re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*"),
-    re.compile(r"[<>|][biuf]\d+"),
     re.compile(r"data-[0-9a-f]{12}"),
     re.compile(r"-[0-9a-f]{12}"),
 )
@@ -90,7 +90,7 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arra
     """
     target = Path(path)
     for name, array in arrays.items():
-        if not NAME.fullmatch(name) or not KIND.fullmatch(array.dtype.str):
+        if not NAME.fullmatch(name) or array.dtype.str not in DTYPES:
             raise ValueError(f"cannot save an array {name!r} of dtype {array.dtype}: only numbers under plain names")
     _check_target(target)
     needed = sum(array.nbytes for array in arrays.values())
@@ -455,7 +455,7 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
             or set(entry) != {"dtype", "shape", "bytes", "crc32"}
         ):
             return False
-        if not isinstance(entry["dtype"], str) or not KIND.fullmatch(entry["dtype"]):
+        if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
             return False
         if not isinstance(entry["shape"], list) or not all(type(n) is int and n >= 0 for n in entry["shape"]):
             return False

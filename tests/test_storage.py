@@ -215,6 +215,8 @@ def test_a_manifest_from_the_future(tmp_path):
         lambda m: m.update(folder="/etc"),
         lambda m: m["files"].update({"../../evil": m["files"]["one"]}),
         lambda m: m["files"]["one"].update(dtype="|O8"),
+        lambda m: m["files"]["one"].update(dtype="<f3"),
+        lambda m: m["files"]["one"].update(dtype="<M8"),
         lambda m: m["files"]["one"].update(shape=[-1]),
         lambda m: m["files"]["one"].update(shape="()"),
         lambda m: m.update(contents=[]),
