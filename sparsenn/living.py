@@ -301,6 +301,8 @@ class Living:
         cls, contents: Any, arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str], check: bool
     ) -> Self:
         """Make the index that `_described` told of; `check`: whether its arrays fit together."""
+        if "text_index" in contents:
+            raise ValueError(f"{path} holds a text index: load it with sparsenn.TextIndex.load")
         try:
             metric = contents["metric"]
             params = unpack(metric["params"], arrays)
