@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparsenn import storage, updates
 from sparsenn.building import Recipe
 from sparsenn.metrics import resolve
-from sparsenn.names import Names, make_names, shown
+from sparsenn.names import Names, make_names, read_keys, shown
 from sparsenn.parallel import ForkLock
 from sparsenn.snapshot import Packer, check_state, pack_state, unpack, unpack_state
 from sparsenn.state import State
@@ -183,7 +183,7 @@ class Living:
         [[2, 0]]
         """
         with self._lock:
-            state = self._now()
+            state, ids = self._now(), read_keys(ids)
             places = _each_once(state.locate(ids), ids)
             new = updates.remove(state, places, self._recipe())
             self._state = new
@@ -211,7 +211,7 @@ class Living:
         [[0, 1]]
         """
         with self._lock:
-            state = self._now()
+            state, ids = self._now(), read_keys(ids)
             places = _each_once(state.locate(ids), ids)
             rows = state.space.read(X, "X")
             if len(rows) != len(places[0]):

@@ -5,6 +5,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import answers, living, storage, updates
+from sparsenn import answers, living, names, storage, updates
 from sparsenn.search import Setting
 from tests import naive
 from tests.test_graph import recall, zipf_rows
@@ -37,6 +38,25 @@ def test_ids_of_your_own_stand_in_results():
     assert texts.ids_of(found).tolist() == [[f"é{i}" for i in row] for row in b.indices]
     assert texts.ids_of([[-1]]).tolist() == [[None]]
     assert texts.query(X[:5], 3, allowed=[f"é{i}" for i in ids[:9]]).indices.max() < 9
+
+
+def test_texts_are_ids_as_they_are_and_anything_can_hold_them():
+    ids = ["a\0", "a", "x" * 10_000, *(f"row {i}" for i in range(57))]
+    tracemalloc.start()
+    names.make_names(ids, 60)
+    held = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert held < 500_000  # 60 texts of the longest one's width would be 2.4 million bytes
+    index = sn.Index("euclidean").fit(X, ids=dict.fromkeys(ids).keys())
+    assert index.ids.tolist() == ids
+    index.remove(i for i in ids[:2])
+    assert index.ids.tolist() == ids[2:]
+    index.update({"row 3"}, X[:1])
+    with pytest.raises(ValueError, match="ids has 'row 3' twice"):
+        index.remove(i for i in ["row 3", "row 3"])
+    with pytest.raises(ValueError, match=r"must be integers below 2\^63, or texts") as caught:
+        sn.Index().fit(X, ids={(i, "x" * 1000): i for i in range(60)}.keys())
+    assert len(str(caught.value)) < 200
 
 
 def test_an_id_is_never_used_again():
