@@ -12,7 +12,7 @@ from sparsenn.building import Recipe
 from sparsenn.metrics import resolve
 from sparsenn.names import Names, make_names, read_keys, shown
 from sparsenn.parallel import ForkLock
-from sparsenn.snapshot import Packer, check_state, pack_state, unpack, unpack_state
+from sparsenn.snapshot import Packer, pack_state, unpack, unpack_state
 from sparsenn.state import State
 
 KEPT = (  # options of the constructor that are saved
@@ -312,18 +312,18 @@ class Living:
             described = contents["state"]
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
-        index._keep(described, arrays)
+        index._keep(described, arrays, check)
         if check:
-            check_state(index._now())
+            index._now()
         return index
 
-    def _keep(self, described: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _keep(self, described: Any, arrays: dict[str, npt.NDArray[Any]], check: bool = False) -> None:
         """Hold a saved state, which becomes arrays and compiled loops when it is first needed."""
 
         def made() -> State:
             try:
                 bound = resolve(self.metric, self.metric_params)
-                return unpack_state(described, arrays, bound, self._recipe())
+                return unpack_state(described, arrays, bound, self._recipe(), check)
             except (KeyError, TypeError, AttributeError, IndexError) as error:
                 raise ValueError(f"the saved index is not whole: {error!r}") from error
 
