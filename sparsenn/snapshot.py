@@ -34,7 +34,7 @@ from sparsenn.state import Segment, State
 
 KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
 NAMED = {kind.__name__: kind for kind in KINDS}
-MADE_AGAIN = {"space", "_marked", "_spare"}  # of an engine
+MADE_AGAIN = {"space", "columns", "_marked", "_spare"}  # of an engine
 
 
 class Packer:
@@ -218,7 +218,7 @@ def _unpack_engine(
 ) -> tuple[ExactEngine, Any]:
     """An engine, and with the base that of its proxy."""
     if "rows" in described:
-        rows = unpack(described["rows"], arrays).copy()
+        rows: Rows = unpack(described["rows"], arrays).copy()
         check_rows("rows", rows, *rows.shape, rows.container)  # compiled code is about to follow them
         return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
     engine = ExactEngine.__new__(ExactEngine)

@@ -13,7 +13,7 @@ import numpy.typing as npt
 from sparsenn.compact import WORD
 from sparsenn.distance import BLOCK, Space, Store
 from sparsenn.exact import ExactEngine
-from sparsenn.names import IntNames
+from sparsenn.names import IntNames, Names
 from sparsenn.patterns import Patterns
 from sparsenn.postings import Postings
 from sparsenn.rows import Rows
@@ -68,7 +68,8 @@ def check_engine(engine: ExactEngine) -> None:
     store = engine._store
     check_rows("rows", store, n, m, space.container)
     _check(len(store.stats) == _n_statistics(space), "statistics are not those of the metric")
-    _check((engine.way == "postings") == (space.container == "csr" and space.termwise), "the way is not the metric's")
+    ways = ("postings", "blocks") if space.container == "csr" and space.termwise else ("products", "blocks")
+    _check(engine.way in ways, "the way of exact search is not one of these rows")
     if engine.way == "products":
         _check_layout("norms", (engine._norms,), "f4")
         _check(len(engine._norms) == n, "norms are not those of the rows")
@@ -112,7 +113,8 @@ def _check_patterns(patterns: Patterns, store: Store, n: int) -> None:
     many = len(patterns.groups)
     _check(len(patterns.kinds) == n and len(patterns.which) == many, "patterns are not of all rows")
     _check_range("patterns", patterns.kinds, 0, many)
-    _check_range("patterns", patterns.which, 0, patterns.sizes.shape[1])
+    sizes = np.arange(patterns.sizes.shape[1])
+    _check(np.array_equal(np.unique(patterns.which), sizes), "patterns have other sizes than groups")
     _check_starts("patterns", patterns.starts, many, n)
     _check_order("patterns do not have each row once", patterns.members, n)
     _check(patterns.stats.shape == (len(store.stats), many), "patterns have other statistics than rows")
@@ -152,8 +154,10 @@ def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any,
     _check(bool(np.isfinite(params).all()), "parameters are no numbers")
     if basis is not None:
         _check_layout("the basis", basis)
+        _check(len(params) == own + 1, "parameters are not those of sketches")
         width = basis.width // 4
-        sound = basis.axes.shape[0] == len(basis.mean) == m and 0 < basis.axes.shape[1] <= basis.width == 4 * width
+        sound = basis.axes.shape == (len(basis.mean), min(basis.width, m)) and len(basis.mean) == m
+        sound = sound and basis.width == 4 * width > 0
         _check(sound and bool(np.isfinite(basis.axes).all()), "the basis is not one of the columns")
         statistics = 2 if basis.centred else statistics
         words = x._replace(data=np.zeros_like(x.data))  # bytes are no numbers of four bytes
@@ -168,12 +172,14 @@ def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any,
         _check_columns("the form", z.indptr, z.indices, len(z.data), m, container)
         _check_range("columns of the form", z.indices.view(np.uint32) >> np.uint32(bits), 0, m)
     elif form.startswith("values as "):
-        held = CODES[form.removeprefix("values as ")]
+        held, values = CODES[form.removeprefix("values as ")], n * m
+        values = values if held == 4 else -(-values // 4) * 4
         _check(len(params) == own + 2, "parameters are not those of codes")
         _check_starts("the form", z.indptr, n, n * m)
         _check_columns("the form", z.indptr, z.indices, n * m, m, container)
-        _check(4 * len(z.data) >= held * n * m, "the form has fewer values than the rows")
+        _check(4 * len(z.data) == held * values, "the form has other values than the rows")
     elif basis is None:
+        _check(len(params) == own, "parameters are not those of the metric")
         check_rows("the form", z, n, m, container)
     for store in (x, z):
         _check(store.stats.shape == (statistics, n), "statistics of the form are not those of the metric")
@@ -195,9 +201,8 @@ def check_state(state: State) -> None:
             _check_layout("ids", segment.names.parts().values(), "i8 i8" if numbered else "u1 i8 u8 i8")
             _check(len(segment.names) == n, "there is not one id for each row")
             _check_order("ids are not in an order", segment.names.order, n)
-            if not isinstance(segment.names, IntNames):
-                _check_starts("ids", segment.names.starts, n, len(segment.names.blob))
-                _check(len(segment.names.hashes) == n, "there is not one hash for each id")
+            _check_names(segment.names)
+    _check(bool((np.diff(state.numbers) > 0).all()), "two rows have one number")
     n, space = state.base.engine.n_rows, state.space
     if state.graph is not None:
         _check_layout("the graph", state.graph)
@@ -211,6 +216,17 @@ def check_state(state: State) -> None:
     learnt = state.answers._learnt
     if learnt is not None:
         check_rows("queries to learn from", learnt, learnt.shape[0], space.n_features, space.container)
+
+
+def _check_names(names: Names) -> None:
+    """Check that ids are found by what they are looked up in."""
+    if isinstance(names, IntNames):
+        by_size = names.values[names.order]
+        _check(bool((by_size >= 0).all() and (by_size[1:] > by_size[:-1]).all()), "ids are not in their order")
+    else:
+        _check_starts("ids", names.starts, len(names), len(names.blob))
+        rising = bool((names.hashes[1:] >= names.hashes[:-1]).all())
+        _check(len(names.hashes) == len(names) and rising, "hashes of ids are not in their order")
 
 
 def _check(sound: bool, what: str) -> None:

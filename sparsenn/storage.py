@@ -38,7 +38,7 @@ MANIFEST, LOCK = "manifest.json", "lock"
 WAITS = (0.01, 0.05, 0.2, 0.5, 1.0)  # seconds
 CHUNK = 2**22  # bytes read, written and summed at once
 SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
-DTYPES = frozenset(np.dtype(char).newbyteorder(order).str for char in "?bBhHiIlLqQefd" for order in "<>")
+DTYPES = frozenset(np.dtype(order + char).str for char in "?bBhHiIlLqQefd" for order in "<>")
 NAME, FOLDER, BESIDE = (
     re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*"),
     re.compile(r"data-[0-9a-f]{12}"),
