@@ -28,7 +28,7 @@ GROWN, GROWN_EXACT, GONE = 0.25, 1.0, 0.2
 FEW = 256  # rows that may wait beside a base however small
 SMALL, JOINS = 512, 1  # rows of a segment that joins whatever comes next; of one that joins so many times its rows
 # Rows of a segment that are scanned without inverted lists, which cost something for each column: queries take as long.
-# The same where columns are so many times its values: at 2^20 of them 20 us in place of 30 ms, and at most 50 us a query.
+# The same where columns are so many times its values: of 2^20, 20 us in place of 30 ms, and at most 50 us a query.
 SCANNED, SCANNED_WIDE, WIDE = 128, 512, 32
 WORTH_GRAPH = 0.5  # share of rows that must have kept all neighbours for a graph to be gone on with
 LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
