@@ -110,11 +110,10 @@ def longest_list(listing):
 
 
 @entry
-def nearest_blockwise(metric, x, y, listing, n_features, start, stop, skip_self, indices, distances):
+def nearest_blockwise(metric, x, y, listing, ws, start, stop, skip_self, indices, distances):
     """The k nearest rows of each of the rows [start, stop) of `x`."""
     k = indices.shape[1]
     longest = longest_list(listing)
-    ws = make_workspace(0, n_features)
     many = make_heap(TOGETHER * k)
     sizes, limits = np.zeros(TOGETHER, np.int64), np.empty(TOGETHER, np.float64)
     tile = tile_rows(y)

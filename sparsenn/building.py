@@ -59,7 +59,7 @@ def original_rows(engine: ExactEngine) -> Rows:
     rows = Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
     if engine.rank is None:
         return rows
-    columns = np.argsort(engine.rank).astype(np.int32)[store.indices]
+    columns = engine.columns[store.indices]
     order = column_order(store.indptr, columns, shape[1])
     return replace(rows, indices=columns[order], data=store.data[order])
 

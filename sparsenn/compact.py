@@ -25,6 +25,7 @@ from sparsenn.exact import ExactEngine, one_blas_thread
 from sparsenn.filters import NO_FILTER
 from sparsenn.parallel import map_blocks
 from sparsenn.rerank import nearest_listed
+from sparsenn.termwise import open_workspace
 
 SAMPLE = 50  # rows by which forms, and graphs, are judged
 CLEAR = 0.995  # of the nearest of those rows, that must be among the nearest by a form
@@ -314,7 +315,8 @@ def edges_for(form: Form, truth: Truth, exact: Compiled, y: Store, n_features: i
     listing = list_rows(NO_FILTER, n, m)
 
     def search(a: int, b: int) -> None:
-        nearest_blockwise(form.metric, own, form.z, listing, n_features, a, b, False, ids, near)
+        ws = open_workspace(0, n_features, NO_FILTER)
+        nearest_blockwise(form.metric, own, form.z, listing, ws, a, b, False, ids, near)
 
     map_blocks(search, m, n_jobs, -(-m // 2))
     found = np.empty((m, most + 1), np.float32)

@@ -11,12 +11,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.exact import check_k
-from sparsenn.results import Neighbors
+from sparsenn.results import Neighbors, Pairs
 
 RESAMPLES = 1000
 Array = npt.NDArray[np.float64]
 Qrels = Mapping[Hashable, Mapping[Hashable, float]]
-Run = Mapping[Hashable, Sequence[Hashable]]
+Run = Mapping[Hashable, Sequence[Hashable] | Mapping[Hashable, float]]
 
 
 class Score(NamedTuple):
@@ -103,19 +103,20 @@ def recall_at_k(found: Any, exact: Any, k: int | None = None) -> Score:
     1.0
     """
     (ids, near), (true_ids, true) = (Neighbors(*(np.asarray(part) for part in answer)) for answer in (found, exact))
-    k = true_ids.shape[1] if k is None else check_k(k)
+    k = check_k(true_ids.shape[1] if k is None else k)
     if len(ids) != len(true_ids):
         raise ValueError(f"found has {len(ids)} queries, exact has {len(true_ids)}: give the same ones")
     if true_ids.shape[1] < k:
         raise ValueError(f"exact has {true_ids.shape[1]} neighbours a query: k={k} is more")
-    shares = np.ones(len(ids))
-    for i in range(len(ids)):
-        there = true_ids[i, :k] >= 0
-        needed = int(there.sum())
-        if needed:
-            limit = true[i, needed - 1]
-            good = (ids[i, :k] >= 0) & (near[i, :k] <= limit + 1e-6 * abs(limit))
-            shares[i] = min(len(np.unique(ids[i, :k][good])), needed) / needed
+    there = true_ids[:, :k] >= 0
+    needed = there.sum(axis=1)
+    limit = np.take_along_axis(true, np.maximum(needed - 1, 0)[:, None], axis=1)
+    good = (ids[:, :k] >= 0) & (near[:, :k] <= limit + 1e-6 * abs(limit))
+    counted = np.sort(np.where(good, ids[:, :k], -1), axis=1)
+    new = counted >= 0
+    new[:, 1:] &= counted[:, 1:] != counted[:, :-1]
+    shares = np.minimum(new.sum(axis=1), needed) / np.maximum(needed, 1)
+    shares[needed == 0] = 1.0
     return bootstrap(shares)
 
 
@@ -124,7 +125,10 @@ def _judged(run: Run, qrels: Qrels) -> list[tuple[list[Hashable], Mapping[Hashab
     found = []
     for query, gains in qrels.items():
         if any(gain > 0 for gain in gains.values()):
-            found.append((list(dict.fromkeys(run.get(query, ()))), gains))
+            answer = run.get(query, ())
+            if isinstance(answer, Mapping):  # scores: of the same, the one given first comes first
+                answer = sorted(answer, key=answer.__getitem__, reverse=True)
+            found.append((list(dict.fromkeys(answer)), gains))
     if not found:
         raise ValueError("no query of the qrels has a relevant document (a gain above 0)")
     if not any(query in run for query in qrels):
@@ -137,8 +141,8 @@ def ndcg(run: Run, qrels: Qrels, k: int = 10) -> Score:
 
     Parameters
     ----------
-    run : mapping of query to a sequence of document ids
-        Best first. A query that is not there found nothing.
+    run : mapping of query to a sequence of document ids, or to a mapping of document id to score
+        A sequence has the best first; of scores the highest is best. A query that is not there found nothing.
     qrels : mapping of query to a mapping of document to gain
         Gains above 0 are relevant. Queries without a relevant document are left out.
     k : int, default 10
@@ -223,13 +227,17 @@ class PairScores(NamedTuple):
 
 
 def pair_scores(
-    found: Iterable[tuple[Any, Any]], true: Iterable[tuple[Any, Any]], *, ordered: bool = False, seed: int = 0
+    found: Pairs | Iterable[tuple[Any, Any]],
+    true: Pairs | Iterable[tuple[Any, Any]],
+    *,
+    ordered: bool = False,
+    seed: int = 0,
 ) -> PairScores:
     """Precision, recall and F1 of found pairs against the true ones.
 
     Parameters
     ----------
-    found, true : iterable of (a, b)
+    found, true : iterable of (a, b), or Pairs
         Each pair counts once.
     ordered : bool, default False
         Whether (a, b) and (b, a) differ: for pairs between two collections they do.
@@ -254,17 +262,20 @@ def pair_scores(
     for which, pairs in enumerate((right, one, other)):
         for pair in pairs:
             counts[records[pair[0]], which] += 1
-    rng, n = np.random.default_rng(seed), len(records)
     samples = np.ones((1, 3))
-    if n:
-        samples = np.array([_figures(*counts[rng.integers(0, n, n)].sum(axis=0)) for _ in range(RESAMPLES)])
+    if len(records):  # records with the same counts are drawn together: how many of each kind
+        kinds, many = np.unique(counts, axis=0, return_counts=True)
+        drawn = np.random.default_rng(seed).multinomial(len(records), many / len(records), RESAMPLES)
+        samples = np.array([_figures(*sums) for sums in (drawn @ kinds).tolist()])
     low, high = np.quantile(samples, [0.025, 0.975], axis=0)
     values = _figures(len(right), len(one), len(other))
     precision, recalled, f1 = ((value, float(a), float(b)) for value, a, b in zip(values, low, high, strict=True))
     return PairScores(precision, recalled, f1, len(one), len(other), len(right))
 
 
-def _pairs(pairs: Iterable[tuple[Any, Any]], ordered: bool) -> set[tuple[Any, Any]]:
+def _pairs(pairs: Pairs | Iterable[tuple[Any, Any]], ordered: bool) -> set[tuple[Any, Any]]:
+    if isinstance(pairs, Pairs):
+        pairs = zip(pairs.i.tolist(), pairs.j.tolist(), strict=True)
     return {(a, b) if ordered or a <= b else (b, a) for a, b in pairs}
 
 
@@ -277,6 +288,8 @@ def _figures(right: float, found: float, true: float) -> tuple[float, float, flo
 
 def read_qrels(path: Any) -> dict[str, dict[str, float]]:
     """Read judgements: lines of query, document and gain, or TREC's four columns; a header is skipped.
+
+    Columns are apart by tabs where a line has one, else by spaces.
 
     Parameters
     ----------
@@ -296,9 +309,9 @@ def read_qrels(path: Any) -> dict[str, dict[str, float]]:
     path = pathlib.Path(path)
     qrels: dict[str, dict[str, float]] = {}
     for number, line in enumerate(path.read_text("utf-8-sig").splitlines(), 1):
-        cells = line.split()
-        if not cells:
+        if not line.strip():
             continue
+        cells = [cell.strip() for cell in line.split("\t")] if "\t" in line else line.split()
         try:
             gain = float(cells[-1])
             query, document = (cells[0], cells[1]) if len(cells) == 3 else (cells[0], cells[2])

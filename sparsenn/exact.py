@@ -63,16 +63,18 @@ class ExactEngine:
         Read by ``space.read``; the engine takes their arrays over.
     n_jobs : int, optional
         Threads of the preparation.
+    lists : bool, default True
+        Whether to make inverted lists, where they can be searched: they take time and room for each column.
     """
 
-    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None):
+    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None, lists: bool = True):
         self.space = space
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
         self.rank: npt.NDArray[np.int32] | None = None
         self.patterns: Patterns | None = None
         self._spare: list[Any] = []
-        if rows.container == "csr" and space.termwise:
+        if rows.container == "csr" and space.termwise and lists:
             self.way = "postings"
             self.rank = rank_columns(rows)
             postings = invert(rows, space.n_features, self.rank)
@@ -96,6 +98,14 @@ class ExactEngine:
         arrays = list(self._store) + (list(self._postings) if self.way == "postings" else [])
         arrays += list(self.patterns or ())[1:]
         return sum(a.nbytes for a in arrays)
+
+    @functools.cached_property
+    def columns(self) -> npt.NDArray[np.int32]:
+        """The user's number of each column; made once, for it takes time and room for all of them."""
+        assert self.rank is not None
+        columns = np.empty_like(self.rank)
+        columns[self.rank] = np.arange(len(columns), dtype=np.int32)
+        return columns
 
     @property
     def values_per_row(self) -> float:
@@ -266,7 +276,10 @@ class ExactEngine:
                 if alone:
                     self._spare.append(ws)
             elif way == "blocks":
-                blockwise.nearest_blockwise(metric, x, self._store, listing, m, start, stop, skip, found, near)
+                ws = self._open(alone, m, NO_FILTER)
+                blockwise.nearest_blockwise(metric, x, self._store, listing, ws, start, stop, skip, found, near)
+                if alone:
+                    self._spare.append(ws)
             else:
                 for at, products, error in self._products(x, start, stop):
                     blockwise.nearest_of_products(
@@ -393,7 +406,7 @@ class ExactEngine:
                 return self._spare.pop()  # one thread gets it: no lock
         except IndexError:
             pass
-        return termwise.open_workspace(self.n_rows, n_features, filter)
+        return termwise.open_workspace(self.n_rows if self.rank is not None else 0, n_features, filter)
 
     def _few(self, metric: Compiled, x: Store, way: str) -> npt.NDArray[np.bool_]:
         """Queries that meet few rows; with another way than postings nobody asks."""

@@ -39,7 +39,7 @@ def row_of(state: State, number: int) -> Rows:
     shape = (1, engine.space.n_features)
     columns, data = store.indices, store.data
     if engine.rank is not None:
-        columns = np.argsort(engine.rank).astype(np.int32)[columns]
+        columns = engine.columns[columns]
         order = np.argsort(columns)
         columns, data = columns[order], data[order]
     return Rows(store.indptr, columns, data, shape, engine.space.container, bool((data < 0).any()))
@@ -112,7 +112,7 @@ class Reasons:
         shares = steps * (score / total) if total != 0.0 else steps * 0.0
         order = np.argsort(-np.abs(shares), kind="stable")
         if engine.rank is not None:
-            columns = np.argsort(engine.rank)[columns]
+            columns = engine.columns[columns]
         return columns[order].astype(np.int64), shares[order]
 
     def _pair(self, number: int) -> tuple[ExactEngine, Store, int]:

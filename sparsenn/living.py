@@ -10,9 +10,9 @@ import numpy.typing as npt
 from sparsenn import storage, updates
 from sparsenn.building import Recipe
 from sparsenn.metrics import resolve
-from sparsenn.names import Names, make_names, shown
+from sparsenn.names import Names, make_names, read_keys, shown
 from sparsenn.parallel import ForkLock
-from sparsenn.snapshot import Packer, check_state, pack_state, unpack, unpack_state
+from sparsenn.snapshot import Packer, pack_state, unpack, unpack_state
 from sparsenn.state import State
 
 KEPT = (  # options of the constructor that are saved
@@ -183,7 +183,7 @@ class Living:
         [[2, 0]]
         """
         with self._lock:
-            state = self._now()
+            state, ids = self._now(), read_keys(ids)
             places = _each_once(state.locate(ids), ids)
             new = updates.remove(state, places, self._recipe())
             self._state = new
@@ -211,7 +211,7 @@ class Living:
         [[0, 1]]
         """
         with self._lock:
-            state = self._now()
+            state, ids = self._now(), read_keys(ids)
             places = _each_once(state.locate(ids), ids)
             rows = state.space.read(X, "X")
             if len(rows) != len(places[0]):
@@ -301,6 +301,8 @@ class Living:
         cls, contents: Any, arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str], check: bool
     ) -> Self:
         """Make the index that `_described` told of; `check`: whether its arrays fit together."""
+        if "text_index" in contents:
+            raise ValueError(f"{path} holds a text index: load it with sparsenn.TextIndex.load")
         try:
             metric = contents["metric"]
             params = unpack(metric["params"], arrays)
@@ -310,18 +312,18 @@ class Living:
             described = contents["state"]
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
-        index._keep(described, arrays)
+        index._keep(described, arrays, check)
         if check:
-            check_state(index._now())
+            index._now()
         return index
 
-    def _keep(self, described: Any, arrays: dict[str, npt.NDArray[Any]]) -> None:
+    def _keep(self, described: Any, arrays: dict[str, npt.NDArray[Any]], check: bool = False) -> None:
         """Hold a saved state, which becomes arrays and compiled loops when it is first needed."""
 
         def made() -> State:
             try:
                 bound = resolve(self.metric, self.metric_params)
-                return unpack_state(described, arrays, bound, self._recipe())
+                return unpack_state(described, arrays, bound, self._recipe(), check)
             except (KeyError, TypeError, AttributeError, IndexError) as error:
                 raise ValueError(f"the saved index is not whole: {error!r}") from error
 

@@ -171,20 +171,26 @@ def shown(key: Any) -> str:
 
 
 def read_keys(ids: Any, name: str = "ids") -> npt.NDArray[np.int64] | list[str]:
-    """Read ids as integers or texts.
+    """Read ids as integers or texts, of an array or whatever else can be gone through.
 
     Raises
     ------
     ValueError
         If they are neither, in one dimension.
     """
-    if isinstance(ids, str | int) or np.ndim(ids) == 0:
-        raise ValueError(f"{name} must be a list or array of ids, got {ids!r}: give [{ids!r}]")
+    if not isinstance(ids, list | tuple) and not hasattr(ids, "__array__"):
+        if isinstance(ids, str | bytes) or not hasattr(ids, "__iter__"):
+            raise ValueError(f"{name} must be a list or array of ids, got {ids!r}: give [{ids!r}]")
+        ids = list(ids)
     if isinstance(ids, list | tuple):
-        kinds = {type(i) for i in ids}
-        array = np.fromiter(ids, object, len(ids)) if str in kinds and kinds != {str} else np.asarray(ids)
+        texts = sum(isinstance(i, str) for i in ids)
+        if texts and texts == len(ids):  # an array would give all of them one width, and cut zeros off their ends
+            return [str(i) for i in ids]
+        array = np.fromiter(ids, object, len(ids)) if texts else np.asarray(ids)
     else:
         array = np.asarray(ids)
+    if array.ndim == 0:
+        raise ValueError(f"{name} must be a list or array of ids, got {ids!r}: give [{ids!r}]")
     if array.ndim == 1 and array.size == 0:
         return np.zeros(0, np.int64)
     if array.ndim == 1 and array.dtype.kind in "iu" and int(array.max()) < 2**63:

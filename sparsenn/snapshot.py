@@ -29,11 +29,12 @@ from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors
 from sparsenn.rows import Rows
 from sparsenn.search import Heads, Searcher, Setting
+from sparsenn.soundness import check_engine, check_rows, check_search, check_state
 from sparsenn.state import Segment, State
 
 KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
 NAMED = {kind.__name__: kind for kind in KINDS}
-MADE_AGAIN = {"space", "_marked", "_spare"}  # of an engine
+MADE_AGAIN = {"space", "columns", "_marked", "_spare"}  # of an engine
 
 
 class Packer:
@@ -168,9 +169,16 @@ def _pack_searcher(searcher: Searcher, packer: Packer) -> dict[str, Any]:
 
 
 def unpack_state(
-    described: Mapping[str, Any], arrays: Mapping[str, npt.NDArray[Any]], bound: BoundMetric, recipe: Recipe
+    described: Mapping[str, Any],
+    arrays: Mapping[str, npt.NDArray[Any]],
+    bound: BoundMetric,
+    recipe: Recipe,
+    check: bool = False,
 ) -> State:
-    """The state that `pack_state` described, of rows under the metric `bound`."""
+    """The state that `pack_state` described, of rows under the metric `bound`.
+
+    `check`: compare what points into arrays with their sizes, before compiled code follows it.
+    """
     fitted = dataclasses.replace(bound, params=unpack(described["fitted"], arrays))
     projection = None
     if described["mean"] is not None:
@@ -181,10 +189,13 @@ def unpack_state(
     plan, graph = unpack(described["plan"], arrays), unpack(described["graph"], arrays)
     segments = []
     for number, part in enumerate(described["segments"]):
-        engine, proxies = _unpack_engine(part["engine"], arrays, space, recipe, base=number == 0)
+        engine, proxies = _unpack_engine(part["engine"], arrays, space, recipe, base=number == 0, check=check)
         answers = None
         if number == 0:
             answers = _unpack_answers(described["answers"], arrays, engine, plan, graph, proxies, recipe)
+            if check and described["answers"]["searcher"] is not None:
+                searcher = described["answers"]["searcher"]
+                check_search(engine, searcher["form"], **_parts_of(searcher, arrays))
         named = part["names"]
         segments.append(
             Segment(
@@ -196,17 +207,24 @@ def unpack_state(
             )
         )
     given = unpack(described["given"], arrays)
-    return State(tuple(segments), plan, graph, given, described["next_number"], described["kind"])
+    state = State(tuple(segments), plan, graph, given, described["next_number"], described["kind"])
+    if check:
+        check_state(state)
+    return state
 
 
-def _unpack_engine(described: Any, arrays: Any, space: Space, recipe: Recipe, base: bool) -> tuple[ExactEngine, Any]:
+def _unpack_engine(
+    described: Any, arrays: Any, space: Space, recipe: Recipe, *, base: bool, check: bool
+) -> tuple[ExactEngine, Any]:
     """An engine, and with the base that of its proxy."""
     if "rows" in described:
-        rows = unpack(described["rows"], arrays).copy()
-        _check_rows(rows)  # compiled code is about to follow them
+        rows: Rows = unpack(described["rows"], arrays).copy()
+        check_rows("rows", rows, *rows.shape, rows.container)  # compiled code is about to follow them
         return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])
+    if check:
+        check_engine(engine)
     if not base or not has_proxy(space) or recipe.method == "exact":
         return engine, None
     rows = original_rows(engine)
@@ -225,8 +243,13 @@ def _unpack_answers(
     return answers
 
 
+def _parts_of(described: Any, arrays: Any) -> dict[str, Any]:
+    """What a searcher is made of."""
+    return {key: unpack(described[key], arrays) for key in ("x", "z", "params", "basis", "order", "heads", "links")}
+
+
 def _unpack_searcher(described: Any, arrays: Any, engine: ExactEngine, seed: np.uint64) -> Searcher:
-    parts = {key: unpack(described[key], arrays) for key in ("x", "z", "params", "basis", "order", "heads", "links")}
+    parts = _parts_of(described, arrays)
     metric, record = engine.own()[1], engine.space.bound.metric
     name = described["form"]
     if parts["basis"] is not None:
@@ -242,93 +265,3 @@ def _unpack_searcher(described: Any, arrays: Any, engine: ExactEngine, seed: np.
         form = Form(name, metric, parts["x"], parts["z"])
     form = dataclasses.replace(form, edges=described["edges"], blur=described["blur"])
     return Searcher(engine, form, parts["order"], parts["heads"], parts["links"], seed)
-
-
-def check_state(state: State) -> None:
-    """Compare what points into arrays with their sizes: compiled code trusts it.
-
-    Raises
-    ------
-    ValueError
-        If a row, a column or a place is out of range.
-    """
-    for segment in state.segments:
-        engine, n = segment.engine, segment.engine.n_rows
-        store, m = engine.own()[0], engine.space.n_features
-        _check_starts("rows", store.indptr, n, len(store.data))
-        _check_range("columns", store.indices, 0, m)
-        dense = engine.space.container != "csr"
-        _check(dense or len(store.indices) == len(store.data), "rows have other columns than values")
-        _check(store.stats.shape[1] == n, "statistics are not those of the rows")
-        if engine.way == "postings":
-            postings = engine.postings
-            _check_starts("inverted lists", postings.indptr, m, len(postings.ids))
-            _check_range("inverted lists", postings.ids, 0, n)
-            _check(len(postings.values) == len(postings.ids), "inverted lists have other rows than values")
-            _check(
-                postings.ends.shape[1] == n == postings.rest.shape[1] or len(postings.cuts) == 1,
-                "tiers are not of all rows",
-            )
-            _check_range("tiers", postings.ends, 0, len(store.data) + 1)
-            _check_range("tiers", postings.cuts, 0, m + 1)
-            assert engine.rank is not None
-            _check(np.array_equal(np.sort(engine.rank), np.arange(m)), "columns are not numbered one by one")
-        if segment.numbers is not None:
-            _check(len(segment.numbers) == n and bool((np.diff(segment.numbers) > 0).all()), "rows are not numbered")
-        if segment.live is not None:
-            _check(len(segment.live) == n, "rows that are left are not marked one by one")
-        if segment.names is not None:
-            _check(len(segment.names) == n, "there is not one id for each row")
-            _check_range("ids", segment.names.order, 0, n)
-    _check_approximate(state)
-
-
-def _check_rows(rows: Rows) -> None:
-    """Compare the parts of rows with one another."""
-    n, m = rows.shape
-    _check_starts("rows", rows.indptr, n, len(rows.data))
-    _check_range("columns", rows.indices, 0, m)
-    lengths = len(rows.data) == len(rows.indices)
-    if rows.container != "csr":
-        lengths = bool((np.diff(rows.indptr) == len(rows.indices)).all())
-    _check(lengths, "rows have other columns than values")
-    _check(rows.container != "dense" or len(rows.indices) == m, "rows have other columns than there are")
-
-
-def _check_approximate(state: State) -> None:
-    n = state.base.engine.n_rows
-    if state.graph is not None:
-        _check(len(state.graph.indices) == n, "the graph is not of all rows")
-        _check_range("the graph", state.graph.indices, -1, n)
-    if state.answers._prepared is None:
-        return
-    searcher = state.answers.searcher
-    _check(np.array_equal(np.sort(searcher.order), np.arange(n)), "the order of the search is not one of the rows")
-    z = searcher.form.z
-    _check(len(z.indptr) == n + 1, "the form is not of all rows")
-    _check_starts("the form", z.indptr, n, z.indptr[-1])
-    if searcher.links is not None:
-        ids, degrees, entries, always = searcher.links
-        _check(len(ids) == len(degrees) == n, "links are not of all rows")
-        _check_range("links", degrees, 0, ids.shape[1] + 1)
-        _check_range("links", ids[np.arange(ids.shape[1]) < degrees[:, None]], 0, n)
-        _check_range("links", entries, 0, n)
-        _check(0 <= always <= len(entries), "links have other entries than they say")
-    if searcher.heads is not None:
-        heads = searcher.heads
-        _check_starts("heads", heads.indptr, state.space.n_features, len(heads.words))
-        _check_range("heads", heads.words >> np.uint32(heads.shift), 0, n)
-
-
-def _check(sound: bool, what: str) -> None:
-    if not sound:
-        raise ValueError(f"the arrays of the saved index do not fit together: {what}")
-
-
-def _check_starts(what: str, starts: npt.NDArray[Any], n: int, total: int) -> None:
-    sound = len(starts) == n + 1 and starts[0] == 0 and starts[-1] == total and bool((np.diff(starts) >= 0).all())
-    _check(sound, f"{what} do not begin one after another")
-
-
-def _check_range(what: str, values: npt.NDArray[Any], low: int, high: int) -> None:
-    _check(not values.size or bool(values.min() >= low and values.max() < high), f"{what} point beyond what there is")

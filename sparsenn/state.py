@@ -211,6 +211,11 @@ class State:
         return np.sort(np.concatenate([s.numbers_at(s.live_places) for s in self.segments]))
 
     @functools.cached_property
+    def ranks(self) -> list[Numbers]:
+        """Where the rows of each segment that are there stand among all that are."""
+        return [np.searchsorted(self.numbers, s.numbers_at(s.live_places)) for s in self.segments]
+
+    @functools.cached_property
     def ids(self) -> npt.NDArray[Any]:
         """Ids of the rows that are there, in the order of their numbers."""
         if self.kind == "number":
@@ -280,10 +285,9 @@ class State:
         if filter is None:
             return [None] * len(self.segments)
         parts: list[Filter | None] = []
-        for segment in self.segments:
+        for segment, ranks in zip(self.segments, self.ranks, strict=True):
             labels = np.full(segment.engine.n_rows, -1, np.int32)
-            places = segment.live_places
-            labels[places] = filter.labels[np.searchsorted(self.numbers, segment.numbers_at(places))]
+            labels[segment.live_places] = filter.labels[ranks]
             parts.append(filter._replace(labels=labels))
         return parts
 

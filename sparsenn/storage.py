@@ -2,7 +2,7 @@
 
     news.sn/
         manifest.json         what there is: shape, type, size and checksum of each file, and what the arrays mean
-        data-5f0c2a91/        the files that the manifest names
+        data-5f0c2a91b3e4/    the files that the manifest names
             base.store.data.npy
             ...
 
@@ -38,10 +38,10 @@ MANIFEST, LOCK = "manifest.json", "lock"
 WAITS = (0.01, 0.05, 0.2, 0.5, 1.0)  # seconds
 CHUNK = 2**22  # bytes read, written and summed at once
 SMALL = 2**16  # bytes of an array that is read, not mapped: a map takes a file descriptor and whole pages
-NAME, KIND, FOLDER, BESIDE = (
+DTYPES = frozenset(np.dtype(order + char).str for char in "?bBhHiIlLqQefd" for order in "<>")
+NAME, FOLDER, BESIDE = (
     re.compile(r"[a-z0-9_]+(\.[a-z0-9_]+)*"),
-    re.compile(r"[<>|][biuf]\d+"),
-    re.compile(r"data-[0-9a-f]+"),
+    re.compile(r"data-[0-9a-f]{12}"),
     re.compile(r"-[0-9a-f]{12}"),
 )
 
@@ -90,7 +90,7 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arra
     """
     target = Path(path)
     for name, array in arrays.items():
-        if not NAME.fullmatch(name) or not KIND.fullmatch(array.dtype.str):
+        if not NAME.fullmatch(name) or array.dtype.str not in DTYPES:
             raise ValueError(f"cannot save an array {name!r} of dtype {array.dtype}: only numbers under plain names")
     _check_target(target)
     needed = sum(array.nbytes for array in arrays.values())
@@ -191,11 +191,39 @@ def _check_target(target: Path) -> None:
         return
     if not target.is_dir():
         raise ValueError(f"cannot save to {target}: it is a file, and an index is a directory")
-    names = {entry.name for entry in target.iterdir()}
-    if MANIFEST in names or not names - {LOCK}:
-        return
-    if not all(FOLDER.fullmatch(name) or name.startswith(MANIFEST) or name == LOCK for name in names):
-        raise ValueError(f"cannot save to {target}: it holds files that are no index; give a new or an empty directory")
+    entries = list(target.iterdir())
+    strange = [entry.name for entry in entries if not _may_be_ours(entry)]
+    if strange or (entries and not _is_ours(target)):
+        what = f" ({min(strange)})" if strange else ""
+        raise ValueError(
+            f"cannot save to {target}: it holds files that are no index{what}; give a new or an empty directory"
+        )
+
+
+def _may_be_ours(entry: Path) -> bool:
+    """Whether a save makes things of this name and kind; another one may be removing them meanwhile."""
+    if FOLDER.fullmatch(entry.name):
+        return not entry.is_file() and not entry.is_symlink()
+    return entry.name in (MANIFEST, f"{MANIFEST}.new", LOCK) and not entry.is_dir()
+
+
+def _only_arrays(folder: Path) -> bool:
+    """Whether this is a folder of data, and holds nothing else."""
+    if not FOLDER.fullmatch(folder.name) or not folder.is_dir() or folder.is_symlink():
+        return False
+    return all(file.suffix == ".npy" and file.is_file() for file in folder.iterdir())
+
+
+def _is_ours(target: Path) -> bool:
+    """Whether a save made what a directory holds: its lock is there, which is empty, or its manifest says so."""
+    with contextlib.suppress(OSError):
+        if (target / LOCK).stat().st_size == 0:
+            return True
+    try:
+        manifest = json.loads((target / MANIFEST).read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(manifest, dict) and manifest.get("magic") == MAGIC
 
 
 def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
@@ -214,6 +242,7 @@ def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, libr
             except OSError:
                 if not target.is_dir():
                     raise
+                _check_target(target)
                 _save_into(target, contents, arrays, library)  # somebody else was first
         _sync(target.parent)
     finally:
@@ -226,9 +255,11 @@ def _clean_beside(target: Path) -> None:
         return
     for entry in target.parent.glob(f".{glob.escape(target.name)}-*"):
         # the lock is taken before there is data
-        if BESIDE.fullmatch(entry.name[len(target.name) + 1 :]) and any(entry.glob("data-*")):
+        ours = BESIDE.fullmatch(entry.name[len(target.name) + 1 :]) and (entry / LOCK).is_file()
+        if ours and any(entry.glob("data-*")):
             with contextlib.suppress(OSError), _locked(entry, wait=False):
-                shutil.rmtree(entry, ignore_errors=True)
+                if all(_only_arrays(held) if held.is_dir() else _may_be_ours(held) for held in entry.iterdir()):
+                    shutil.rmtree(entry, ignore_errors=True)
 
 
 def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
@@ -270,7 +301,7 @@ def _clean(target: Path) -> None:
         except ValueError:
             return  # damaged, or of a newer library: nobody knows what it names
     for entry in target.iterdir():
-        if FOLDER.fullmatch(entry.name) and entry.name != named:
+        if entry.name != named and _only_arrays(entry):
             shutil.rmtree(entry, ignore_errors=True)
         elif entry.name == f"{MANIFEST}.new":
             entry.unlink(missing_ok=True)
@@ -355,7 +386,11 @@ def _locked(target: Path, wait: bool = True) -> Iterator[None]:
             import fcntl
 
             fcntl.flock(stream.fileno(), fcntl.LOCK_EX if wait else fcntl.LOCK_EX | fcntl.LOCK_NB)
-        yield
+        try:
+            yield
+        finally:
+            if os.name != "nt":  # closing is not enough: a process forked meanwhile has the file open too
+                fcntl.flock(stream.fileno(), fcntl.LOCK_UN)
 
 
 def _lock_region(handle: int) -> None:
@@ -420,7 +455,7 @@ def _is_sound(manifest: Mapping[str, Any]) -> bool:
             or set(entry) != {"dtype", "shape", "bytes", "crc32"}
         ):
             return False
-        if not isinstance(entry["dtype"], str) or not KIND.fullmatch(entry["dtype"]):
+        if not isinstance(entry["dtype"], str) or entry["dtype"] not in DTYPES:
             return False
         if not isinstance(entry["shape"], list) or not all(type(n) is int and n >= 0 for n in entry["shape"]):
             return False

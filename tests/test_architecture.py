@@ -38,7 +38,7 @@ FLOORS = [
         "join",
         "minhash",
     ],
-    ["planning", "calibration", "answers", "state", "building", "updates", "snapshot", "living", "index"],
+    ["planning", "calibration", "answers", "state", "building", "updates", "soundness", "snapshot", "living", "index"],
     {"adapters", "evaluation", "explanation", "clusters", "sklearn", "pynndescent"},
     ["linking", "dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
 ]
@@ -118,6 +118,7 @@ def test_metrics_know_nothing_of_storage_and_families_stand_apart(path):
         "answers",
         "state",
         "updates",
+        "soundness",
         "snapshot",
     ],
 )

@@ -115,6 +115,46 @@ def test_what_is_no_index_is_not_written_over(tmp_path):
     assert (tmp_path / "photos" / "cat.jpg").read_text() == "cat"
 
 
+FOLDER = f"data-{'0' * 12}"
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        {"data-2024/thesis.txt": "x"},
+        {"data-2024/thesis.txt": "x", "lock": ""},
+        {f"{FOLDER}/a.npy": "x"},  # as a save names them, but neither lock nor manifest says whose
+        {f"{FOLDER}/a.npy": "x", "manifest.json": '{"name": "my web app"}'},
+        {f"{FOLDER}/a.npy": "x", "lock": "123", "manifest.json": "{"},
+        {"manifest.json": '{"name": "my web app"}', "index.html": "hi"},
+        {"manifest.json": '{"magic": "sparsenn index"}', "notes.txt": "hi"},
+        {"manifest.json/a": "x", "lock": ""},
+        {FOLDER: "x", "lock": ""},
+    ],
+)
+def test_a_users_directory_is_left_as_it_is(tmp_path, files):
+    path = tmp_path / "mine"
+    for name, text in files.items():
+        (path / name).parent.mkdir(parents=True, exist_ok=True)
+        (path / name).write_text(text)
+    with pytest.raises(ValueError, match="it holds files that are no index"):
+        storage.save(path, {}, ARRAYS, "0.1")
+    assert {p.relative_to(path).as_posix(): p.read_text() for p in path.rglob("*") if p.is_file()} == files
+
+
+def test_what_a_user_puts_into_an_index_stays(tmp_path):
+    path = tmp_path / "x.sn"
+    storage.save(path, {"n": 1}, version(1), "0.1")
+    (path / "manifest.json").write_text("{")  # damaged, but the lock is ours
+    (path / FOLDER).mkdir()
+    (path / FOLDER / "thesis.txt").write_text("x")
+    (path / "lock").touch()
+    storage.save(path, {"n": 2}, version(2), "0.1")
+    assert version_of(path, verify=True) == 2
+    assert (path / FOLDER / "thesis.txt").read_text() == "x"
+    assert len(leftovers(path)) == 2  # the old arrays are gone
+
+
 def test_every_flipped_bit_is_found_and_its_file_named(tmp_path):
     path = tmp_path / "x.sn"
     storage.save(path, {"n": 1}, ARRAYS, "0.1")
@@ -175,6 +215,8 @@ def test_a_manifest_from_the_future(tmp_path):
         lambda m: m.update(folder="/etc"),
         lambda m: m["files"].update({"../../evil": m["files"]["one"]}),
         lambda m: m["files"]["one"].update(dtype="|O8"),
+        lambda m: m["files"]["one"].update(dtype="<f3"),
+        lambda m: m["files"]["one"].update(dtype="<M8"),
         lambda m: m["files"]["one"].update(shape=[-1]),
         lambda m: m["files"]["one"].update(shape="()"),
         lambda m: m.update(contents=[]),
@@ -269,7 +311,8 @@ def test_a_crash_at_any_step_of_a_save_leaves_the_old_or_the_new(tmp_path, there
 def test_only_what_nobody_holds_is_removed_beside_a_new_directory(tmp_path):
     held, left, other = (tmp_path / f".x.sn-{c * 12}" for c in "abg")
     for folder in (held, left, other):
-        (folder / "data-1").mkdir(parents=True)
+        (folder / f"data-{'0' * 12}").mkdir(parents=True)
+        (folder / "lock").touch()
     with storage._locked(held):
         storage.save(tmp_path / "x.sn", {"n": 1}, version(1), "0.1")
     assert leftovers(tmp_path) == [held.name, other.name, "x.sn"]
@@ -328,6 +371,24 @@ def test_two_threads_save_to_one_place(tmp_path):
     assert version_of(tmp_path / "x.sn", verify=True) in (17, 27)
     (tmp_path / "like").mkdir()
     assert (tmp_path / "x.sn").stat().st_mode == (tmp_path / "like").stat().st_mode
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork")
+def test_a_process_forked_during_a_save_does_not_keep_the_lock(tmp_path):
+    with storage._locked(tmp_path):
+        read, write = os.pipe()
+        child = os.fork()
+        if not child:
+            os.close(write)
+            os.read(read, 1)  # until the other end is closed
+            os._exit(0)
+    try:
+        with storage._locked(tmp_path, wait=False):
+            pass
+    finally:
+        os.close(write)
+        os.close(read)
+        os.waitpid(child, 0)
 
 
 class Full:

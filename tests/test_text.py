@@ -218,6 +218,12 @@ def test_what_cannot_be_saved_says_so(tmp_path):
         sn.TextIndex.load(tmp_path / "rows")
 
 
+def test_an_index_of_the_other_kind_says_so(tmp_path):
+    sn.TextIndex().fit(["a cat", "the dog"]).save(tmp_path / "t.sn")
+    with pytest.raises(ValueError, match=r"t\.sn holds a text index: load it with sparsenn.TextIndex.load"):
+        sn.Index.load(tmp_path / "t.sn")
+
+
 def test_a_foreign_vectorizer_needs_leave_and_warns(tmp_path):
     index = sn.TextIndex(vectorizer=CountVectorizer(), weighting="bm25").fit(TEXTS)
     with pytest.raises(ValueError, match="CountVectorizer can only be saved by pickle"):
