@@ -298,7 +298,7 @@ def child(path):
     index = sn.TextIndex(n_jobs=2).fit(open_stream(), column="text")
     seconds = time.perf_counter() - start
     used = peak() - before
-    figures = {"peak": used, "held": index.nbytes, "texts": index._texts.nbytes, "seconds": seconds}
+    figures = {"peak": used, "held": index.nbytes, "texts": index._now()[0].texts.nbytes, "seconds": seconds}
     print(json.dumps({**figures, "n": len(index), "columns": index.index_.n_features}))
 
 

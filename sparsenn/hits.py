@@ -1,7 +1,17 @@
 """What a search of texts returns: lists of hits, and tables of them."""
 
 from collections.abc import Hashable, Iterable
+from itertools import repeat
 from typing import Any, NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from sparsenn.corpus import Corpus
+from sparsenn.explanation import Reasons, scores_of, sums_terms
+from sparsenn.results import Neighbors
+from sparsenn.rows import Rows
+from sparsenn.state import State
 
 
 class Hit(NamedTuple):
@@ -36,9 +46,13 @@ class Hits(list[Hit]):
     ``{"term", "share"}``.
     """
 
+    def __init__(self, hits: Iterable[Hit] = (), explained: bool = False):
+        super().__init__(hits)
+        self.explained = explained
+
     def columns(self) -> dict[str, list[Any]]:
         """The hits as columns."""
-        return _columns([self], False)
+        return _columns([self], False, self.explained)
 
     def to_pandas(self) -> Any:
         """The hits as a pandas data frame."""
@@ -56,9 +70,13 @@ class Hits(list[Hit]):
 class HitLists(list[Hits]):
     """A list of `Hits`, one for each query, that can become one table: a column `query` has the query's number."""
 
+    def __init__(self, lists: Iterable[Hits] = (), explained: bool = False):
+        super().__init__(lists)
+        self.explained = explained
+
     def columns(self) -> dict[str, list[Any]]:
         """All hits as columns."""
-        return _columns(self, True)
+        return _columns(self, True, self.explained)
 
     def to_pandas(self) -> Any:
         """All hits as a pandas data frame."""
@@ -73,7 +91,7 @@ class HitLists(list[Hits]):
         return _table(self.columns(), "pyarrow")
 
 
-def _columns(lists: Iterable[Hits], several: bool) -> dict[str, list[Any]]:
+def _columns(lists: Iterable[Hits], several: bool, explained: bool) -> dict[str, list[Any]]:
     names = ["query", "rank", "id", "score", "distance", "text", "terms"]
     columns: dict[str, list[Any]] = {name: [] for name in names}
     for query, hits in enumerate(lists):
@@ -84,7 +102,7 @@ def _columns(lists: Iterable[Hits], several: bool) -> dict[str, list[Any]]:
                 columns[name].append(cell)
     if not several:
         del columns["query"]
-    if all(terms is None for terms in columns["terms"]):
+    if not explained and all(terms is None for terms in columns["terms"]):
         del columns["terms"]
     return columns
 
@@ -101,6 +119,59 @@ def _table(columns: dict[str, list[Any]], library: str) -> Any:
             return pl.DataFrame(columns, strict=False)
         import pyarrow as pa
 
-        return pa.table(columns)
+        kinds = sorted({type(own).__name__ for own in columns["id"]})
+        try:
+            ids = pa.array(columns["id"])
+        except (pa.ArrowException, TypeError, ValueError):
+            raise ValueError(
+                f"ids of the types {', '.join(kinds)} cannot stand in one column of arrow: use to_pandas"
+            ) from None
+        return pa.table({**columns, "id": ids})
     except ImportError:
         raise ImportError(f"this table needs {library}: pip install {library}") from None
+
+
+def make_hits(
+    corpus: Corpus,
+    state: State,
+    rows: Rows | None,
+    found: Neighbors,
+    explain: bool,
+    empty: npt.NDArray[np.bool_] | None,
+    signed: bool,
+) -> HitLists:
+    """Hits of queries, without texts that share nothing with them where nothing is farther; `signed`: the queries."""
+    worst = state.space.bound.metric.worst
+    keep = found.indices >= 0
+    if worst is not None and sums_terms(state):
+        if not signed and not any(segment.engine.has_negative for segment in state.segments):
+            keep &= found.distances < np.float32(worst)
+        if empty is not None:  # as near to empty texts as can be, which is no answer
+            keep[empty] = False
+    kept = keep.sum(axis=1).tolist()  # the nearest come first
+    every = zip(kept, found.indices.tolist(), found.distances.tolist(), _scores(state, rows, found), strict=True)
+    lists = HitLists(explained=explain)
+    for i, (n, numbers, distances, scores) in enumerate(every):
+        numbers = numbers[:n]
+        terms: Iterable[Any] = repeat(None)
+        if explain:
+            reasons = Reasons(state, rows, i)
+            terms = [_terms(corpus.made, *reasons.of(number)) for number in numbers]
+        texts = repeat(None) if corpus.texts is None else map(corpus.text, numbers)
+        ids = numbers if corpus.ids is None else map(corpus.id, numbers)
+        lists.append(Hits(map(Hit, ids, texts, scores, distances, terms), explained=explain))
+    return lists
+
+
+def _scores(state: State, rows: Rows | None, found: Neighbors) -> list[list[float]]:
+    if state.space.bound.metric.worst is not None:
+        scores: list[list[float]] = scores_of(state, found.distances).tolist()
+        return scores
+    return [
+        Reasons(state, rows, i).scores(numbers[numbers >= 0], near[numbers >= 0]).tolist()
+        for i, (numbers, near) in enumerate(zip(*found, strict=True))
+    ]
+
+
+def _terms(made: Any, columns: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
+    return tuple(zip(map(made.term, columns.tolist()), shares.tolist(), strict=True))

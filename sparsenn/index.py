@@ -294,16 +294,30 @@ class Index(Living):
         >>> index.query([[0.0], [0.0]], k=2, groups=(colours, ["red", "green"])).indices.tolist()
         [[0, 2], [-1, -1]]
         """
-        state = self._now()
+        return self._query(self._now(), Q, k, recall, epsilon, allowed, groups, n_jobs)
+
+    def _query(
+        self,
+        state: State,
+        Q: Any,  # noqa: N803
+        k: int,
+        recall: float | None = None,
+        epsilon: float | None = None,
+        allowed: Any = None,
+        groups: Any = None,
+        n_jobs: int | None = None,
+        depth: int = 6,
+    ) -> Neighbors:
+        """`query` of what the index held at one moment; `depth`: calls from a warning up to the user's."""
         k, jobs = check_k(k), self._jobs(n_jobs)
         recall, epsilon = check_recall(recall, epsilon)
         if allowed is None and groups is None and state.plain:
             store = state.base.engine.quick_queries(Q)
             if store is not None:
-                return state.nearest(lambda: state.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store)
+                return state.nearest(lambda: state.space.read(Q, "Q"), k, jobs, recall, epsilon, None, store, depth)
         queries = state.space.read(Q, "Q")
         filter = _filter(state, allowed, groups, len(queries))
-        return state.nearest(queries, k, jobs, recall, epsilon, filter)
+        return state.nearest(queries, k, jobs, recall, epsilon, filter, None, depth)
 
     def query_radius(
         self,

@@ -252,8 +252,10 @@ class Living:
 
         storage.save(path, *self._described(whole=not compact), __version__)
 
-    def _described(self, whole: bool = True) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
-        """What `save` writes: the contents of a manifest, and arrays."""
+    def _described(
+        self, whole: bool = True, state: State | None = None
+    ) -> tuple[dict[str, Any], dict[str, npt.NDArray[Any]]]:
+        """What `save` writes: the contents of a manifest, and arrays; `state`: what there was at some moment."""
         bound = resolve(self.metric, self.metric_params)
         if bound.function is not None:
             raise ValueError(
@@ -263,7 +265,11 @@ class Living:
         packer = Packer()
         options = {name: packer.put(f"options.{name}", getattr(self, name)) for name in KEPT}
         metric = {"name": bound.metric.name, "params": packer.put("metric.params", bound.params)}
-        described = {"options": options, "metric": metric, "state": pack_state(self._now(), packer, whole=whole)}
+        described = {
+            "options": options,
+            "metric": metric,
+            "state": pack_state(state or self._now(), packer, whole=whole),
+        }
         return described, packer.arrays
 
     @classmethod

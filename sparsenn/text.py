@@ -1,30 +1,31 @@
 """An index of texts: fit, search, and the reason for each hit."""
 
 import pathlib
-from collections.abc import Hashable, Iterable, Iterator, Sequence
-from itertools import repeat
+from collections.abc import Callable, Hashable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsenn import storage
-from sparsenn.adapters.counting import as_texts
-from sparsenn.adapters.files import read_texts
+from sparsenn.adapters.files import read_with_ids
 from sparsenn.adapters.fitting import warn_of_misfits
 from sparsenn.adapters.inputs import Source, load_dataset, open_source
 from sparsenn.adapters.outside import OutsideVectorizer
 from sparsenn.adapters.pool import TextPool
+from sparsenn.adapters.reading import passing, read_queries, read_source
 from sparsenn.adapters.vectorizer import TextVectorizer
-from sparsenn.adapters.vocabulary import bytes_of, pooled
+from sparsenn.corpus import Corpus, Ids, check_ids, listed_ids
 from sparsenn.dedup import Duplicates, near_duplicates
 from sparsenn.exact import check_k
-from sparsenn.explanation import Reasons, row_of, scores_of
-from sparsenn.hits import Hit, HitLists, Hits
+from sparsenn.explanation import row_of
+from sparsenn.hits import Hits, make_hits
 from sparsenn.index import Index
 from sparsenn.metrics import resolve
+from sparsenn.parallel import ForkLock
 from sparsenn.results import Neighbors
-from sparsenn.rows import Rows
 from sparsenn.state import State
 
 OPTIONS = ("method", "keep_texts", "random_state", "n_jobs")
@@ -37,8 +38,9 @@ class TextIndex:
     ----------
     weighting : "tfidf", "bm25", "counts", "binary", or a weighting, optional
         What a term is worth, e.g. ``sparsenn.adapters.BM25(k1=1.2)``; "tfidf" if not given.
-    analyzer : "word", "char" or "char_wb", default "word"
+    analyzer : "word", "char", "char_wb" or "multilingual", default "word"
         Compare words, or pieces of them (``analyzer="char_wb", ngram_range=(3, 3)`` forgives misspelling).
+        "multilingual" is for scripts with combining marks, or without spaces between words.
     metric : str or metric, optional
         The weighting's own if not given: cosine for tfidf and counts, dot for bm25, jaccard for binary.
     metric_params : dict, optional
@@ -92,28 +94,26 @@ class TextIndex:
         **options: Any,
     ):
         if vectorizer is None:
-            made: Any = TextVectorizer(weighting or "tfidf", analyzer=analyzer, n_jobs=n_jobs, **options)
+            given: Any = TextVectorizer(weighting or "tfidf", analyzer=analyzer, n_jobs=n_jobs, **options)
         else:
-            given = sorted(options) + ["analyzer"] * (analyzer != "word")
-            if given:
-                raise ValueError(f"{given[0]} is the vectorizer's own: leave it out where vectorizer= is given")
+            odd = sorted(options) + ["analyzer"] * (analyzer != "word")
+            if odd:
+                raise ValueError(f"{odd[0]} is the vectorizer's own: leave it out where vectorizer= is given")
             if isinstance(vectorizer, TextVectorizer):
                 if weighting is not None:
                     raise ValueError("weighting is the TextVectorizer's own: give it there")
-                made = vectorizer
+                given = vectorizer
             else:
-                made = OutsideVectorizer(vectorizer, weighting)
-        self._made = made
-        self.metric = metric if metric is not None else made.metric
+                given = OutsideVectorizer(vectorizer, weighting)
+        self._given = given  # what each fit begins with
+        self.metric = metric if metric is not None else given.metric
         self.metric_params = metric_params
         self.method, self.keep_texts = method, keep_texts
         self.random_state, self.n_jobs = random_state, n_jobs
         resolve(self.metric, metric_params)
         self._new_index()
-        self._index: Index | None = None
-        self._texts: TextPool | None = None
-        self._own: Sequence[Hashable] | None = None  # ids that were given, by number
-        self._numbers: dict[Hashable, int] | None = None
+        self._corpus: Corpus | None = None
+        self._lock = ForkLock()  # of whoever changes the index; readers need none
 
     def _new_index(self) -> Index:
         method = "exact" if self.method == "auto" else self.method
@@ -160,9 +160,12 @@ class TextIndex:
     def _fit(self, source: Source, ids: Iterable[Hashable] | None) -> "TextIndex":
         pool = TextPool()
         named: list[Hashable] = []
-        made = self._made.fresh()
-        rows = made.fit_transform(_passing(source, pool if self.keep_texts else None, named))
-        chosen = _check_ids(named or ids, rows.shape[0])
+        made = self._given.fresh()
+        learn = made.transform if isinstance(made, TextVectorizer) and made.is_fitted else made.fit_transform
+        rows = learn(passing(source, pool if self.keep_texts else None, named))
+        if not rows.shape[0]:
+            raise ValueError("there are no texts: an index needs at least one")
+        own = check_ids(named or ids, rows.shape[0])
         warn_of_misfits(
             resolve(self.metric, self.metric_params),
             rows,
@@ -170,9 +173,9 @@ class TextIndex:
             stacklevel=4,
         )
         index = self._new_index().fit(rows)
-        self._made = made
-        self._index, self._texts, self._own = index, pool if self.keep_texts else None, chosen
-        self._numbers = None
+        known = None if own is None else Ids(own, range(len(own)))
+        with self._lock:
+            self._corpus = Corpus(made, index, pool if self.keep_texts else None, known)
         return self
 
     @classmethod
@@ -221,58 +224,63 @@ class TextIndex:
     ) -> "TextIndex":
         """Index the texts of a file: see `sparsenn.adapters.read_texts`. Ids of `id_column` are read as texts."""
         index = cls(**options)
-        return index.fit(read_texts(path, column), None if id_column is None else read_texts(path, id_column))
+        return index.fit(*read_with_ids(path, column, id_column))
 
-    def _fitted(self) -> Index:
-        if self._index is None:
-            raise ValueError("this index has no texts yet: call fit(texts) first")
-        return self._index
+    def _now(self) -> tuple[Corpus, State]:
+        """What the index holds, and the state of its rows: read once by each call."""
+        while True:
+            corpus = self._corpus
+            if corpus is None:
+                raise ValueError("this index has no texts yet: call fit(texts) first")
+            state = corpus.index._now()
+            if corpus is self._corpus:
+                return corpus.at(state), state
+
+    @contextmanager
+    def _changing(self) -> Iterator[tuple[Corpus, State]]:
+        """What there is, while nobody else changes it."""
+        with self._lock, self._now()[0].index._lock:
+            yield self._now()
+
+    def _change(self, new: Corpus, corpus: Corpus, state: State, act: Callable[[], object]) -> None:
+        """Change the rows; until they are changed, what there was holds."""
+        self._corpus = replace(new, before=(state, corpus))
+        try:
+            act()
+        finally:
+            self._tidy()
+
+    def _tidy(self) -> None:
+        corpus, state = self._now()
+        self._corpus = corpus.tidied(state)
 
     @property
     def index_(self) -> Index:
         """The index of the rows."""
-        return self._fitted()
+        return self._now()[0].index
 
     @property
     def vectorizer_(self) -> Any:
         """What makes rows of texts."""
-        self._fitted()
-        return self._made
+        return self._now()[0].made
 
     def __len__(self) -> int:
-        return len(self._fitted())
+        return self._now()[1].n_rows
 
     @property
     def nbytes(self) -> int:
         """Bytes of the arrays held: rows and inverted lists, vocabulary, texts."""
-        engines = sum(segment.engine.nbytes for segment in self._fitted()._now().segments)
-        vocabulary = getattr(self._made, "vocabulary_", None)
-        held = 0 if not isinstance(self._made, TextVectorizer) or vocabulary is None else vocabulary.nbytes
-        return engines + held + (0 if self._texts is None else self._texts.nbytes)
+        corpus, state = self._now()
+        engines = sum(segment.engine.nbytes for segment in state.segments)
+        vocabulary = getattr(corpus.made, "vocabulary_", None)
+        held = 0 if not isinstance(corpus.made, TextVectorizer) or vocabulary is None else vocabulary.nbytes
+        return engines + held + (0 if corpus.texts is None else corpus.texts.nbytes)
 
     @property
     def ids(self) -> list[Hashable]:
         """Ids of the texts that are there, in the order in which they were added."""
-        return [self._id(number) for number in self._fitted().ids.tolist()]
-
-    def _id(self, number: int) -> Hashable:
-        return number if self._own is None else self._own[number]
-
-    def _number(self, id: Hashable) -> int:  # noqa: A002
-        """Number of an id, as the index of the rows knows it."""
-        index = self._fitted()
-        if self._own is None:
-            number = int(id) if hasattr(id, "__index__") and not isinstance(id, bool) else -1  # type: ignore[call-overload]
-        else:
-            if self._numbers is None:
-                there = index.ids.tolist()
-                self._numbers = {self._own[number]: number for number in there}
-            number = self._numbers.get(id, -1)
-        try:
-            index._now().locate([number])
-        except ValueError:
-            raise ValueError(f"there is no text with the id {id!r} in this index") from None
-        return number
+        corpus, state = self._now()
+        return [corpus.id(number) for number in state.numbers.tolist()]
 
     def text_of(self, id: Hashable) -> str | None:  # noqa: A002
         """Text of an id; None where texts are not kept.
@@ -282,8 +290,8 @@ class TextIndex:
         ValueError
             An id that is not there.
         """
-        number = self._number(id)
-        return None if self._texts is None else self._texts[number]
+        corpus, state = self._now()
+        return corpus.text(int(corpus.numbers_of(state, [id])[0]))
 
     def search(
         self,
@@ -294,15 +302,17 @@ class TextIndex:
         recall: float | None = None,
         allowed: Iterable[Hashable] | None = None,
         n_jobs: int | None = None,
+        column: str | None = None,
     ) -> Any:
         """Find the texts nearest to a query, or to each of several.
 
         Parameters
         ----------
-        texts : str, or iterable of str
+        texts : str, or iterable of str, series, frame, or dataset
+            One query, or several: anything that `fit` takes.
         k : int, default 10
             Most hits a query. There are fewer where fewer texts share a term with it, under metrics for which a text
-            that shares nothing is at the largest distance.
+            that shares nothing is at the largest distance: not with negative weights, nor with dense rows.
         explain : bool, default False
             Give each hit its shared terms, and what they add to the score.
         recall : float, optional
@@ -310,6 +320,8 @@ class TextIndex:
         allowed : iterable of ids, optional
             Only texts of these ids may be found.
         n_jobs : int, optional
+        column : str, optional
+            Column of a table or dataset, with the queries.
 
         Returns
         -------
@@ -322,11 +334,12 @@ class TextIndex:
         ValueError
             Something that is no text, k under 1, an id that is not there, a metric that cannot be explained.
         """
-        state, vectors, found = self._query(texts, k, recall, allowed, n_jobs)
-        record = state.space.bound.metric
-        rows = state.space.read(vectors, "Q") if explain or record.worst is None else None
-        empty = np.diff(vectors.indptr) == 0 if hasattr(vectors, "indptr") else None
-        lists = self._hits(state, rows, found, explain, empty)
+        corpus, state, vectors, found = self._ask(texts, k, recall, allowed, n_jobs, column)
+        sparse = hasattr(vectors, "indptr")
+        rows = state.space.read(vectors, "Q") if explain or state.space.bound.metric.worst is None else None
+        empty = np.diff(vectors.indptr) == 0 if sparse else None
+        signed = sparse and len(vectors.data) > 0 and bool(vectors.data.min() < 0)
+        lists = make_hits(corpus, state, rows, found, explain, empty, signed)
         return lists[0] if isinstance(texts, str) else lists
 
     def query(
@@ -337,12 +350,13 @@ class TextIndex:
         recall: float | None = None,
         allowed: Iterable[Hashable] | None = None,
         n_jobs: int | None = None,
+        column: str | None = None,
     ) -> Neighbors:
         """Find the same texts as `search`, as plain arrays: for many queries, several times as fast.
 
         Parameters
         ----------
-        texts, k, recall, allowed, n_jobs
+        texts, k, recall, allowed, n_jobs, column
             As in `search`.
 
         Returns
@@ -350,10 +364,9 @@ class TextIndex:
         Neighbors
             ``indices`` (int64) and ``distances`` (float32), shape (n_queries, k); one query for one text. Indices are
             numbers of texts, in the order in which they were added: `ids_of` translates them. Texts that share
-            nothing with the query are among them.
+            nothing with the query are among them; -1 and infinity where fewer than k may be found.
         """
-        _, _, found = self._query(texts, k, recall, allowed, n_jobs)
-        return found
+        return self._ask(texts, k, recall, allowed, n_jobs, column, whole=True)[3]
 
     def ids_of(self, indices: Any) -> npt.NDArray[Any]:
         """Ids of texts from their numbers in a result of `query`; None for -1 where ids are your own.
@@ -366,28 +379,39 @@ class TextIndex:
         -------
         ndarray
             The same shape; int64, or objects where ids are your own.
+
+        Raises
+        ------
+        ValueError
+            The number of a text that is not there any more, whose id is not known.
         """
-        self._fitted()
+        corpus, _ = self._now()
         numbers = np.asarray(indices, np.int64)
-        if self._own is None:
+        if corpus.ids is None:
             return numbers
         own = np.empty(numbers.size, object)
-        own[:] = [None if number < 0 else self._own[number] for number in numbers.ravel().tolist()]
+        own[:] = [None if number < 0 else corpus.id(number) for number in numbers.ravel().tolist()]
         return own.reshape(numbers.shape)
 
-    def _query(
-        self, texts: Any, k: int, recall: float | None, allowed: Iterable[Hashable] | None, n_jobs: int | None
-    ) -> tuple[State, Any, Neighbors]:
-        """Vectors of queries, their answers, and the state of the index that gave them."""
-        index = self._fitted()
-        if isinstance(texts, bytes | bytearray):
-            raise ValueError("the query is bytes, not str: decode it first, e.g. query.decode('utf-8')")
-        queries = [texts] if isinstance(texts, str) else as_texts(texts)
-        k = min(check_k(k), max(len(index), 1))
-        numbers = None if allowed is None else [self._number(own) for own in allowed]
-        vectors = self._made.query_rows(queries)
-        found = index.query(vectors, k=k, recall=recall, allowed=numbers, n_jobs=n_jobs)
-        return index._now(), vectors, found
+    def _ask(
+        self,
+        texts: Any,
+        k: int,
+        recall: float | None,
+        allowed: Iterable[Hashable] | None,
+        n_jobs: int | None,
+        column: str | None,
+        whole: bool = False,
+    ) -> tuple[Corpus, State, Any, Neighbors]:
+        """What was searched, vectors of queries, their answers; `whole`: k of each, with places of no text."""
+        corpus, state = self._now()
+        queries = [texts] if isinstance(texts, str) else read_queries(texts, column)
+        k = check_k(k)
+        numbers = None if allowed is None else corpus.numbers_of(state, listed_ids(allowed, "allowed"))
+        vectors = corpus.made.query_rows(queries)
+        most = k if whole else min(k, max(state.n_rows, 1))
+        found = corpus.index._query(state, vectors, most, recall, allowed=numbers, n_jobs=n_jobs, depth=7)
+        return corpus, state, vectors, found
 
     def more_like_this(self, id: Hashable, k: int = 10, *, explain: bool = False) -> Hits:  # noqa: A002
         """Find the texts nearest to one of the index, itself left out.
@@ -409,14 +433,14 @@ class TextIndex:
         ValueError
             An id that is not there, k under 1.
         """
-        index, number = self._fitted(), self._number(id)
-        state, k = index._now(), check_k(k)
+        corpus, state = self._now()
+        number, k = int(corpus.numbers_of(state, [id])[0]), check_k(k)
         row = row_of(state, number)
-        found = state.nearest(row, min(k + 1, len(index)), 1, recall=1.0)
+        found = state.nearest(row, min(k + 1, state.n_rows), 1, recall=1.0)
         others = np.flatnonzero(found.indices[0] != number)[:k]
         others_only = Neighbors(found.indices[:, others], found.distances[:, others])
         empty = np.diff(row.indptr) == 0 if row.container == "csr" else None
-        return self._hits(state, row, others_only, explain, empty)[0]
+        return make_hits(corpus, state, row, others_only, explain, empty, row.has_negative)[0]
 
     def duplicates(self, threshold: float = 0.8, *, n_jobs: int | None = None, **options: Any) -> Duplicates:
         """Find texts that are nearly the same: `near_duplicates` of the texts that are there.
@@ -448,73 +472,34 @@ class TextIndex:
         >>> [index.ids[row] for row in found.keep]
         [0, 1]
         """
-        index = self._fitted()
-        if self._texts is None:
+        corpus, state = self._now()
+        if corpus.texts is None:
             raise ValueError("this index keeps no texts: fit it with keep_texts=True, or use near_duplicates(texts)")
-        texts = [self._texts[number] for number in index.ids.tolist()]
+        texts = [corpus.text(number) for number in state.numbers.tolist()]
         found = near_duplicates(texts, threshold, n_jobs=self.n_jobs if n_jobs is None else n_jobs, **options)
         if not isinstance(found, Duplicates):
             raise ValueError("against= is for near_duplicates: here the texts of the index are compared")
         return found
 
-    def _hits(
+    def add(
         self,
-        state: State,
-        rows: Rows | None,
-        found: Neighbors,
-        explain: bool,
-        empty: npt.NDArray[np.bool_] | None,
-    ) -> HitLists:
-        """Hits of queries, without texts that share nothing with them where nothing is farther."""
-        worst = state.space.bound.metric.worst
-        keep = found.indices >= 0
-        if worst is not None:
-            keep &= found.distances < np.float32(worst)
-            if empty is not None:  # as near to empty texts as can be, which is no answer
-                keep[empty] = False
-        kept = keep.sum(axis=1).tolist()  # the nearest come first
-        every = zip(
-            kept, found.indices.tolist(), found.distances.tolist(), self._scores(state, rows, found), strict=True
-        )
-        lists = HitLists()
-        for i, (n, numbers, distances, scores) in enumerate(every):
-            numbers = numbers[:n]
-            terms: Iterable[Any] = repeat(None)
-            if explain:
-                reasons = Reasons(state, rows, i)
-                terms = [self._terms(*reasons.of(number)) for number in numbers]
-            texts = repeat(None) if self._texts is None else map(self._texts.__getitem__, numbers)
-            ids = numbers if self._own is None else map(self._own.__getitem__, numbers)
-            lists.append(Hits(map(Hit, ids, texts, scores, distances, terms)))
-        return lists
-
-    @staticmethod
-    def _scores(state: State, rows: Rows | None, found: Neighbors) -> list[list[float]]:
-        if state.space.bound.metric.worst is not None:
-            scores: list[list[float]] = scores_of(state, found.distances).tolist()
-            return scores
-        return [
-            Reasons(state, rows, i).scores(numbers[numbers >= 0], near[numbers >= 0]).tolist()
-            for i, (numbers, near) in enumerate(zip(*found, strict=True))
-        ]
-
-    def _terms(self, columns: npt.NDArray[np.int64], shares: npt.NDArray[np.float64]) -> tuple[tuple[str, float], ...]:
-        return tuple(zip(map(self._term, columns.tolist()), shares.tolist(), strict=True))
-
-    def _term(self, column: int) -> str:
-        if isinstance(self._made, OutsideVectorizer):
-            return self._made.term(column)
-        vocabulary = self._made.vocabulary_
-        return f"#{column}" if vocabulary is None else str(vocabulary[column])
-
-    def add(self, texts: Any, ids: Iterable[Hashable] | None = None) -> list[Hashable]:
+        texts: Any,
+        ids: Iterable[Hashable] | None = None,
+        *,
+        column: str | None = None,
+        id_column: str | None = None,
+        split: str | None = None,
+    ) -> list[Hashable]:
         """Add texts. The vocabulary and its weights stay as they are: unknown terms are left out.
 
         Parameters
         ----------
-        texts : iterable of str
+        texts : iterable of str, series, frame, or dataset
+            As in `fit`.
         ids : iterable of hashable, optional
             Needed where `fit` was given ids, refused where it was not.
+        column, id_column, split : str, optional
+            As in `fit`.
 
         Returns
         -------
@@ -526,28 +511,15 @@ class TextIndex:
         ValueError
             Something that is no text, an id that is there already. The index stays as it was.
         """
-        index = self._fitted()
-        if isinstance(texts, str | bytes):
-            raise ValueError("texts must be a list or another iterable of strings, not one string: put it in a list")
-        if (ids is None) != (self._own is None):
-            what = "give ids= here too" if ids is None else "leave ids out"
-            raise ValueError(f"the texts of this index {'have' if ids is None else 'have no'} ids of your own: {what}")
-        given = as_texts(texts)
-        own = _check_ids(ids, len(given))
-        if own is not None:
-            there = set(self.ids)
-            again = next((i for i in own if i in there), None)
-            if again is not None:
-                raise ValueError(f"the id {again!r} is there already: remove it first, or give another")
-        if not given:
-            return []
-        numbers = index.add(self._made.transform(given)).tolist()
-        if self._texts is not None:
-            self._texts.extend(given)
-        if self._own is not None:
-            self._own = [*self._own, *(own or [])]
-            self._numbers = None
-        return [self._id(number) for number in numbers]
+        given, named = read_source(texts, ids, column, id_column, split)
+        with self._changing() as (corpus, state):
+            own = corpus.check_new(state, named, len(given))
+            if not given:
+                return []
+            rows = corpus.made.transform(given)
+            new = corpus.added(state, given, own)
+            self._change(new, corpus, state, lambda: corpus.index.add(rows))
+        return list(own) if own is not None else list(range(state.next_number, state.next_number + len(given)))
 
     def remove(self, ids: Iterable[Hashable]) -> None:
         """Remove texts. What they weighed in the vocabulary stays.
@@ -561,10 +533,46 @@ class TextIndex:
         ValueError
             An id that is not there, or one given twice. The index stays as it was.
         """
-        if isinstance(ids, str | bytes):
-            raise ValueError(f"ids must be a list of ids, got {ids!r}: give [{ids!r}]")
-        self._fitted().remove([self._number(own) for own in ids])
-        self._numbers = None
+        listed = listed_ids(ids, "ids")
+        with self._changing() as (corpus, state):
+            corpus.index.remove(corpus.numbers_of(state, listed, once=True))
+            self._tidy()
+
+    def update(self, ids: Iterable[Hashable], texts: Any, *, column: str | None = None) -> None:
+        """Put other texts in the place of some. They keep their ids, and the vocabulary stays as it is.
+
+        Parameters
+        ----------
+        ids : iterable of hashable
+        texts : iterable of str, series, frame, or dataset
+            As in `fit`; one for each id.
+        column : str, optional
+
+        Raises
+        ------
+        ValueError
+            An id that is not there, or one given twice; another number of texts; something that is no text. The index
+            stays as it was.
+
+        Examples
+        --------
+        >>> import sparsenn as sn
+        >>> index = sn.TextIndex().fit(["the cat sat", "a dog"], ids=["a", "b"])
+        >>> index.update(["b"], ["the dog sat"])
+        >>> [hit.text for hit in index.search("sat")]
+        ['the cat sat', 'the dog sat']
+        """
+        listed = listed_ids(ids, "ids")
+        given, _ = read_source(texts, None, column)
+        if len(listed) != len(given):
+            raise ValueError(f"there are {len(given):,} texts and {len(listed):,} ids: give one text for each id")
+        with self._changing() as (corpus, state):
+            numbers = corpus.numbers_of(state, listed, once=True)
+            if not given:
+                return
+            rows = corpus.made.transform(given)
+            new = corpus.changed(numbers, given)
+            self._change(new, corpus, state, lambda: corpus.index.update(numbers, rows))
 
     def save(self, path: str | pathlib.Path, *, allow_pickle: bool = False) -> None:
         """Save to a directory: the index, the vocabulary, ids and texts, as JSON and npy.
@@ -584,25 +592,32 @@ class TextIndex:
         """
         from sparsenn import __version__
 
-        index, arrays = self._fitted()._described()
+        corpus, state = self._now()
+        index, arrays = corpus.index._described(state=state)
         about: dict[str, Any] = {"options": {name: getattr(self, name) for name in OPTIONS}, "vectorizer": None}
-        if not isinstance(self._made, OutsideVectorizer):
-            about["vectorizer"], more = self._made.described()
+        if not isinstance(corpus.made, OutsideVectorizer):
+            about["vectorizer"], more = corpus.made.described()
+            about["as_fitted"] = self._given.is_fitted
             arrays |= {f"vectorizer.{name}": array for name, array in more.items()}
         elif allow_pickle:
-            arrays["vectorizer.joblib"] = self._made.pickled()
+            arrays["vectorizer.joblib"] = corpus.made.pickled()
         else:
             raise ValueError(
-                f"the vectorizer {type(self._made.vectorizer).__name__} can only be saved by pickle, which runs code "
+                f"the vectorizer {type(corpus.made.vectorizer).__name__} can only be saved by pickle, which runs code "
                 "when it is loaded: say allow_pickle=True, or use sparsenn's own TextVectorizer"
             )
-        if self._texts is not None:
-            arrays["texts.pool"], arrays["texts.starts"] = self._texts.arrays()
-        about["ids"] = _pack_ids(self._own, arrays)
+        about["ids"] = corpus.pack(state, arrays)
         storage.save(path, {"text_index": about, "index": index}, arrays, __version__)
 
     @classmethod
-    def load(cls, path: str | pathlib.Path, *, mmap: bool = False, allow_pickle: bool = False) -> "TextIndex":
+    def load(
+        cls,
+        path: str | pathlib.Path,
+        *,
+        mmap: bool = False,
+        allow_pickle: bool = False,
+        verify: bool | None = None,
+    ) -> "TextIndex":
         """Load what `save` wrote.
 
         Parameters
@@ -612,6 +627,8 @@ class TextIndex:
             Map the rows and texts into memory instead of reading them.
         allow_pickle : bool, default False
             Load a vectoriser that was saved by joblib; a warning says so.
+        verify : bool, optional
+            As in `Index.load`: with `mmap` say True to have all files compared with their checksums.
 
         Returns
         -------
@@ -620,86 +637,55 @@ class TextIndex:
         Raises
         ------
         ValueError
-            A directory that is no text index, or one with a pickle where that is not allowed.
+            A directory that is no text index, one with a pickle where that is not allowed, or files that are damaged
+            or do not fit together.
         """
-        stored = storage.load(path, mmap=mmap)
+        stored = storage.load(path, mmap=mmap, verify=verify)
+        check = bool(verify) or (verify is None and not mmap)
         about, arrays = stored.contents.get("text_index"), stored.arrays
         if about is None:
             raise ValueError(f"{path} holds no text index: load it with what saved it, e.g. sparsenn.Index.load")
-        if about["vectorizer"] is not None:
-            mine = {name.removeprefix("vectorizer."): a for name, a in arrays.items() if name.startswith("vectorizer.")}
-            made: Any = TextVectorizer.restored(about["vectorizer"], mine, about["options"]["n_jobs"])
-        elif allow_pickle:
-            made = OutsideVectorizer.unpickled(arrays["vectorizer.joblib"], stacklevel=3)
-        else:
+        if about["vectorizer"] is None and not allow_pickle:
             raise ValueError(
                 f"{path} holds a vectorizer that is a pickle, which runs code when it is loaded: "
                 "say allow_pickle=True if you trust it"
             )
-        index = Index._restored(stored.contents["index"], arrays, path, not mmap)
-        text_index = cls(metric=index.metric, metric_params=index.metric_params, **about["options"])
-        text_index._made, text_index._index = made, index
-        if "texts.pool" in arrays:
-            text_index._texts = TextPool.of_arrays(arrays["texts.pool"], arrays["texts.starts"])
-        text_index._own = _unpack_ids(about["ids"], arrays)
+        try:
+            if about["vectorizer"] is None:
+                made: Any = OutsideVectorizer.unpickled(arrays["vectorizer.joblib"], stacklevel=3)
+            else:
+                mine = {k.removeprefix("vectorizer."): a for k, a in arrays.items() if k.startswith("vectorizer.")}
+                made = TextVectorizer.restored(about["vectorizer"], mine, about["options"]["n_jobs"])
+            index = Index._restored(stored.contents["index"], arrays, path, check)
+            rows = stored.contents["index"]["state"]
+            if isinstance(made, TextVectorizer) and made.n_columns != rows["n_features"]:
+                raise ValueError(f"the vectorizer has {made.n_columns} columns, and the rows {rows['n_features']}")
+            corpus = Corpus.unpack(made, index, about["ids"], arrays, rows["next_number"], check)
+            text_index = cls(metric=index.metric, metric_params=index.metric_params, **about["options"])
+        except (KeyError, TypeError) as error:
+            raise ValueError(f"{path} does not describe a text index: {error!r}") from None
+        text_index._corpus = corpus
+        text_index._given = made if about.get("as_fitted", about["vectorizer"] is None) else made.unfitted()
         return text_index
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds: no lock, and rows, texts and ids of one moment."""
+        kept = {name: value for name, value in vars(self).items() if name != "_lock"}
+        if self._corpus is not None:
+            corpus, state = self._now()
+            frozen = object.__new__(Index)
+            vars(frozen).update(vars(corpus.index), _state=state)
+            kept["_corpus"] = replace(corpus.compact(state), index=frozen)
+        return kept
+
+    def __setstate__(self, kept: dict[str, Any]) -> None:
+        """Take up what a pickle holds."""
+        vars(self).update(kept)
+        self._lock = ForkLock()
+
     def __repr__(self) -> str:
-        if self._index is None:
-            return f"TextIndex({self._made!r}, not fitted)"
-        held = 0 if self._texts is None else self._texts.nbytes
-        return f"TextIndex({self._made!r}, {len(self):,} texts ({held / 1e6:.1f} MB), {self._index!r})"
-
-
-def _passing(source: Source, pool: TextPool | None, named: list[Hashable]) -> Iterator[str]:
-    """Texts of a source, kept in the pool on the way; ids of its column are collected."""
-    seen = 0
-    for batch, ids in source.batches:
-        texts = as_texts(batch, seen)
-        seen += len(texts)
-        if pool is not None:
-            pool.extend(texts)
-        if ids is not None:
-            named.extend(ids)
-        yield from texts
-
-
-def _pack_ids(own: Sequence[Hashable] | None, arrays: dict[str, npt.NDArray[Any]]) -> str | None:
-    """Put ids among the arrays: what kind they are."""
-    if own is None:
-        return None
-    kinds = {type(i) for i in own}
-    if kinds == {str}:
-        arrays["ids.pool"], arrays["ids.starts"] = pooled([str(i) for i in own])
-        return "str"
-    if kinds == {int} and all(-(2**63) <= i < 2**63 for i in own):  # type: ignore[operator]
-        arrays["ids.values"] = np.array(own, np.int64)
-        return "int"
-    odd = next(iter(kinds - {str, int}), int)
-    raise ValueError(f"ids can be saved if all are integers of 64 bits, or all are strings: there is {odd.__name__}")
-
-
-def _unpack_ids(kind: str | None, arrays: dict[str, npt.NDArray[Any]]) -> Sequence[Hashable] | None:
-    if kind == "str":
-        parts = bytes_of(arrays["ids.pool"], arrays["ids.starts"])
-        return [part.decode("utf-8", "surrogatepass") for part in parts]
-    if kind == "int":
-        found: list[Hashable] = arrays["ids.values"].tolist()
-        return found
-    return None
-
-
-def _check_ids(ids: Iterable[Hashable] | None, n: int) -> Sequence[Hashable] | None:
-    """Check that ids are n, and all different."""
-    if ids is None:
-        return None
-    given = [own.item() if isinstance(own, np.generic) else own for own in ids]
-    if len(given) != n:
-        raise ValueError(f"there are {n:,} texts and {len(given):,} ids: give one id for each text")
-    rows: dict[Hashable, int] = {}
-    for row, own in enumerate(given):
-        if own is None or own != own:
-            raise ValueError(f"the id of text {row} is missing ({own!r}): give every text one")
-        if rows.setdefault(own, row) != row:
-            raise ValueError(f"the id {own!r} is given to texts {rows[own]} and {row}: ids must differ")
-    return given
+        if self._corpus is None:
+            return f"TextIndex({self._given!r}, not fitted)"
+        corpus, state = self._now()
+        held = 0 if corpus.texts is None else corpus.texts.nbytes
+        return f"TextIndex({corpus.made!r}, {state.n_rows:,} texts ({held / 1e6:.1f} MB), {corpus.index!r})"

@@ -40,7 +40,20 @@ FLOORS = [
     ],
     ["planning", "calibration", "answers", "state", "building", "updates", "soundness", "snapshot", "living", "index"],
     {"adapters", "evaluation", "explanation", "clusters", "sklearn", "pynndescent"},
-    ["linking", "dedup", "hits", "text", "docstrings", "terminal", "catalogue", "demo", "report", "commands", "cli"],
+    [
+        "linking",
+        "dedup",
+        "corpus",
+        "hits",
+        "text",
+        "docstrings",
+        "terminal",
+        "catalogue",
+        "demo",
+        "report",
+        "commands",
+        "cli",
+    ],
 ]
 METRICS = [
     {"registry", "formulas"},

@@ -2,6 +2,7 @@ import threading
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from sklearn.decomposition import TruncatedSVD
 from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, TfidfVectorizer
@@ -343,3 +344,136 @@ def test_without_a_worst_distance_the_score_is_what_is_shared():
     assert hits[1].score == pytest.approx(2 * (1 * 1 + 1 * 2))  # 2 x·y, off the squared distance
     assert hits[2].terms == ()
     assert hits[2].score == pytest.approx(0, abs=1e-6)
+
+
+def test_tables_are_indexed_added_and_asked_by_a_column():
+    frame = pd.DataFrame({"body": ["the cat sat", "a dog"], "key": ["x", "y"]})
+    more = {"body": ["new cat text"], "key": ["z"]}
+    index = sn.TextIndex().fit(frame, column="body", id_column="key")
+    assert index.add(more, column="body", id_column="key") == ["z"]
+    assert index.text_of("z") == "new cat text"
+    asked = index.search(pd.DataFrame({"q": ["cat", "dog"], "n": [1, 2]}))
+    assert asked == index.search(["cat", "dog"]) == index.search(pa.array(["cat", "dog"]))
+    assert [hit.id for hit in asked[0]] == ["z", "x"]
+    assert index.query(pd.DataFrame({"a": ["dog"], "b": ["cat"]}), k=1, column="b").indices.tolist() == [[0]]
+    with pytest.raises(ValueError, match="several columns"):
+        index.search(pd.DataFrame({"a": ["dog"], "b": ["cat"]}))
+    assert sn.TextIndex().fit({"text": ["the cat", "a dog"]}).search("dog")[0].text == "a dog"
+    with pytest.raises(ValueError, match="'text' has 'the cat': give a list"):
+        sn.TextIndex().fit({"text": "the cat"})
+    with pytest.raises(ValueError, match="ids or id_column, not both"):
+        index.add(more, ["z"], column="body", id_column="key")
+
+
+@pytest.mark.parametrize("asked", [None, float("nan"), 5])
+def test_what_is_no_query_is_named(asked):
+    with pytest.raises(ValueError, match="a query must be a str, or several"):
+        sn.TextIndex().fit(TEXTS).search(asked)
+
+
+@pytest.mark.parametrize(("ids", "message"), [
+    ([pd.NA, 1], "the id of text 0 is missing"),
+    ([[1], [2]], r"the id of text 0 is \[1\], which cannot be looked up"),
+])  # fmt: skip
+def test_ids_that_are_none_are_named(ids, message):
+    with pytest.raises(ValueError, match=message):
+        sn.TextIndex().fit(["the cat", "a dog here"], ids=ids)
+    for own in (None, ["a", "b"]):
+        with pytest.raises(ValueError, match=r"no text with the id \[1\]"):
+            sn.TextIndex().fit(["the cat", "a dog here"], ids=own).text_of([1])
+    with pytest.raises(ValueError, match="allowed must be a list of ids, got 'ab'"):
+        sn.TextIndex().fit(["the cat"]).search("cat", allowed="ab")
+
+
+def test_arrays_have_k_columns():
+    index = sn.TextIndex().fit(["the cat", "a dog"])
+    found = index.query(["cat"], k=4)
+    assert found.indices.tolist() == [[0, 1, -1, -1]]
+    assert found.distances[0, 2:].tolist() == [np.inf, np.inf]
+    assert index.query(["cat"], k=3, allowed=[1]).indices.tolist() == [[1, -1, -1]]
+    assert len(index.search("cat", k=1000)) == 1
+
+
+def test_no_hit_is_dropped_where_products_may_be_negative():
+    texts = [f"w{i % 7} w{(i * 3) % 11} w{(i * 5) % 13}" for i in range(50)]
+    dense = sn.TextIndex(vectorizer=make_pipeline(TfidfVectorizer(), TruncatedSVD(10, random_state=0))).fit(texts)
+    assert len(dense.search("w1 w3", k=50)) == 50
+    signed = sn.TextIndex(vectorizer=HashingVectorizer(n_features=64)).fit(texts)  # its signs alternate
+    assert len(signed.search("w1 w3", k=50)) == 50
+    assert len(signed.more_like_this(0, k=50)) == 49
+    assert sn.TextIndex().fit(texts).search("w1 zebra", k=50)[-1].score > 0
+
+
+def test_a_vectorizer_is_fitted_unless_it_was():
+    known = TextVectorizer().fit(["cat dog bird fish"])
+    index = sn.TextIndex(vectorizer=known).fit(["only cat"])
+    assert index.vectorizer_.vocabulary_.terms() == ["bird", "cat", "dog", "fish"]
+    assert [hit.id for hit in index.fit(["dog", "cat"]).search("cat")] == [1]
+    with pytest.raises(ValueError, match="there are no texts"):
+        index.fit([])
+    for vectorizer in (TextVectorizer(), CountVectorizer()):
+        again = sn.TextIndex(vectorizer=vectorizer).fit(["cat"]).fit(["dog"])
+        assert [hit.id for hit in again.search("dog")] == [0]
+
+
+def test_a_loaded_index_is_fitted_again_as_it_was(tmp_path):
+    sn.TextIndex().fit(["cat"]).save(tmp_path / "x")
+    assert sn.TextIndex.load(tmp_path / "x").fit(["dog"]).vectorizer_.vocabulary_.terms() == ["dog"]
+    sn.TextIndex(vectorizer=TextVectorizer().fit(["cat dog"])).fit(["cat"]).save(tmp_path / "x")
+    assert sn.TextIndex.load(tmp_path / "x").fit(["dog"]).vectorizer_.vocabulary_.terms() == ["cat", "dog"]
+
+
+def test_hits_become_tables_whatever_they_hold():
+    index = sn.TextIndex().fit(["a cat", "the dog"], ids=["a", 1])
+    hits = index.search(["cat", "dog"])
+    assert hits.to_pandas()["id"].tolist() == ["a", 1]
+    with pytest.raises(ValueError, match="ids of the types int, str cannot stand in one column of arrow"):
+        hits.to_arrow()
+    assert "terms" in index.search("zebra", explain=True).to_pandas().columns
+    assert "terms" in index.search(["zebra"], explain=True).to_pandas().columns
+    assert "terms" not in index.search("zebra").to_pandas().columns
+
+
+def test_names_of_foreign_columns_are_asked_for_once(monkeypatch):
+    index = sn.TextIndex(vectorizer=CountVectorizer()).fit(corpus())
+    asked = []
+    real = CountVectorizer.get_feature_names_out
+    monkeypatch.setattr(
+        CountVectorizer, "get_feature_names_out", lambda self, *given: asked.append(1) or real(self, *given)
+    )
+    assert index.search(corpus(5, seed=1), explain=True)[0][0].terms
+    assert len(asked) == 1
+
+
+LANGUAGES = {
+    "Chinese": (["我喜欢吃苹果和香蕉", "今天天气很好"], "苹果"),
+    "Japanese": (["東京は日本の首都です", "猫が好き"], "東京"),
+    "Thai": (["แมวกินปลา", "ฉันรักประเทศไทย"], "แมว"),
+    "Hindi": (["हिन्दी भाषा में लेख", "भारत की राजधानी दिल्ली"], "हिन्दी"),
+    "Arabic": (["كَتَبَ الوَلَدُ الدَّرْسَ", "ذهب الطالب إلى المدرسة"], "كَتَبَ"),
+    "English": (["the cat sat", "a dog"], "cat"),
+}
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_all_languages_are_searched(tmp_path, language):
+    texts, asked = LANGUAGES[language]
+    index = sn.TextIndex(analyzer="multilingual").fit(texts)
+    index.save(tmp_path / "x")
+    for one in (index, sn.TextIndex.load(tmp_path / "x")):
+        hits = one.search(asked, explain=True)
+        assert [hit.id for hit in hits] == [0]
+        assert sum(share for _, share in hits[0].terms) == pytest.approx(hits[0].score, rel=1e-5)
+    assert all(term in texts[0] for term, _ in hits[0].terms)
+    assert index.add([texts[0]]) == [2]
+    assert [hit.id for hit in index.search(asked)] == [0, 2]
+
+
+def test_scripts_without_spaces_are_warned_of():
+    with pytest.warns(UserWarning, match="use analyzer='multilingual'") as caught:
+        sn.TextIndex().fit(LANGUAGES["Chinese"][0])
+    assert caught[0].filename == __file__
+    with pytest.warns(UserWarning, match="use analyzer='multilingual'"):
+        TextVectorizer("counts", n_features=64).fit(LANGUAGES["Thai"][0])
+    sn.TextIndex().fit([*LANGUAGES["Chinese"][0], "a much longer text in English, so that few of the letters are not"])
+    sn.TextIndex(analyzer="char", ngram_range=(2, 2)).fit(LANGUAGES["Chinese"][0])

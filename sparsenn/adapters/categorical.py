@@ -1,6 +1,7 @@
 """Tables of categories, and of numbers beside them, to one-hot rows."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -22,8 +23,9 @@ class TableEncoder(Adapter):
     numeric : list of str, optional
         Columns of numbers; by default the others that hold numbers. With both given, further columns are left out.
     missing : "ignore", "category" or "error", default "ignore"
-        A missing category (None, NaN): no column is set, so that it equals nothing; a category of its own; or an
-        error. A missing number is the mean of its column.
+        A missing category (None, NaN): no column is set, so that two missing ones are equal, and one differs from a
+        category by half of what two categories do; a category of its own; or an error. A missing number is the mean
+        of its column.
     unseen : "ignore" or "error", default "ignore"
         A category that the fitted table lacks: no column is set, or an error.
 
@@ -91,21 +93,23 @@ class TableEncoder(Adapter):
             A column that is not there or of another kind, no rows, a missing value that is an error.
         """
         categorical, numeric = self._choose(data)
+        names = [*categorical, *numeric]
+        table = dict(zip(names, frame_columns(data, names), strict=True))
         categories, scales = {}, {}
         width = 0
         columns: list[tuple[str, Any]] = []
-        for name, values in zip(categorical, frame_columns(data, categorical), strict=True):
-            kinds = self._kinds(name, values)
+        for name in categorical:
+            kinds = self._kinds(name, table[name])
             categories[name] = {value: width + at for at, value in enumerate(kinds)}
             columns += [(name, value) for value in kinds]
             width += len(kinds)
-        for name, values in zip(numeric, frame_columns(data, numeric), strict=True):
-            scales[name] = _scale_of(name, values)
+        for name in numeric:
+            scales[name] = _scale_of(name, table[name])
             columns.append((name, None))
         before = self._categories, self._scales, self.columns_
         self._categories, self._scales, self.columns_ = categories, scales, columns
         try:
-            return self.transform(data)
+            return self._rows(table)
         except ValueError:
             self._categories, self._scales, self.columns_ = before
             raise
@@ -123,12 +127,19 @@ class TableEncoder(Adapter):
         return list(categorical), list(numeric)
 
     def _kinds(self, name: str, values: list[Any]) -> list[Any]:
-        there = {value for value in values if not _is_missing(value)}
+        try:
+            distinct = set(values)
+        except TypeError:
+            at = next(at for at, value in enumerate(values) if not isinstance(value, Hashable))
+            raise ValueError(
+                f"column {name!r} has {values[at]!r} at row {at}, no category: lists are for SetEncoder"
+            ) from None
+        there = {value for value in distinct if not _is_missing(value)}
         try:
             kinds: list[Any] = sorted(there)
         except TypeError:  # values of several types
             kinds = sorted(there, key=lambda value: (type(value).__name__, str(value)))
-        if self.missing == "category" and len(there) < len(set(values)):
+        if self.missing == "category" and len(there) < len(distinct):
             kinds.append(None)
         return kinds
 
@@ -140,18 +151,22 @@ class TableEncoder(Adapter):
         ValueError
             Not fitted, a column that is not there, a missing or unseen category that is an error.
         """
-        from scipy.sparse import csr_matrix
-
         if self.columns_ is None:
             raise ValueError("this encoder knows no table yet: call fit_transform(table) first")
         names = [*self._categories, *self._scales]
-        table = dict(zip(names, frame_columns(data, names), strict=True))
-        n = len(table[names[0]])
+        return self._rows(dict(zip(names, frame_columns(data, names), strict=True)))
+
+    def _rows(self, table: dict[str, list[Any]]) -> Any:
+        """Rows of the fitted columns, as lists."""
+        from scipy.sparse import csr_matrix
+
+        assert self.columns_ is not None
+        n = len(next(iter(table.values())))
         if n == 0:
             raise ValueError("the table has no rows")
         parts = []
         for name, known in self._categories.items():
-            found = np.fromiter((self._column(name, known, v, at) for at, v in enumerate(table[name])), np.int64, n)
+            found = self._places(name, known, table[name])
             there = np.flatnonzero(found >= 0)
             parts.append((there, found[there], np.full(len(there), 0.5 if self._scales else 1.0)))
         first = len(self.columns_) - len(self._scales)
@@ -162,6 +177,16 @@ class TableEncoder(Adapter):
         made = csr_matrix((values.astype(np.float32), (rows, columns)), shape=(n, len(self.columns_)))
         made.sort_indices()
         return made
+
+    def _places(self, name: str, known: dict[Any, int], values: list[Any]) -> npt.NDArray[np.int64]:
+        """Column of each value of a column of the table; -1 for none."""
+        try:
+            found = np.fromiter(map(known.get, values, repeat(-1)), np.int64, len(values))
+        except TypeError:
+            raise ValueError(f"column {name!r} has a value that is no category (a list?)") from None
+        for at in np.flatnonzero(found < 0).tolist():
+            found[at] = self._column(name, known, values[at], at)
+        return found
 
     def _column(self, name: str, known: dict[Any, int], value: Any, at: int) -> int:
         if _is_missing(value):
@@ -180,12 +205,21 @@ def _is_missing(value: Any) -> bool:
 
 def _numbers(name: str, values: list[Any]) -> npt.NDArray[np.float64]:
     try:
-        found = np.array([np.nan if _is_missing(value) else float(value) for value in values])
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"column {name!r} does not hold numbers ({error}): give it as categorical") from None
-    if np.isinf(found).any():
-        raise ValueError(f"column {name!r} has an infinite value at row {int(np.argmax(np.isinf(found)))}")
-    return found
+        found = np.array(values, np.float64)
+    except (TypeError, ValueError):  # pd.NA, or no numbers
+        try:
+            found = np.array([np.nan if _is_missing(value) else float(value) for value in values])
+        except (TypeError, ValueError) as error:
+            raise ValueError(f"column {name!r} does not hold numbers ({error}): give it as categorical") from None
+    if found.ndim != 1:
+        raise ValueError(f"column {name!r} does not hold numbers, but lists")
+    return _finite(name, found)
+
+
+def _finite(name: str, numbers: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+    if np.isinf(numbers).any():
+        raise ValueError(f"column {name!r} has an infinite value at row {int(np.argmax(np.isinf(numbers)))}")
+    return numbers
 
 
 def _scale_of(name: str, values: list[Any]) -> tuple[float, float, float]:

@@ -13,20 +13,26 @@ import numpy.typing as npt
 from sparsenn._jit import direct
 from sparsenn.adapters.tokens import (
     ANALYZERS,
+    ASSIGNED,
     HASHED,
     KNOWN,
     LEARN,
+    WORD,
+    WORDS_OF_ALL,
     Table,
     character_classes,
     count_texts,
+    dense_letters,
     empty_table,
     merge_terms,
+    multilingual_classes,
 )
 from sparsenn.adapters.vocabulary import Vocabulary, bytes_of
 from sparsenn.parallel import map_stream
 from sparsenn.rows import column_order
 
 BLOCK = 2**22  # characters of texts that are counted at once: their vocabulary stays in the second cache
+SAMPLE = 200  # texts of a block, and characters of each, that tell its scripts
 FEW = 4096  # texts that are looked at, at once
 
 
@@ -134,8 +140,9 @@ class Splitter:
         """Terms of texts, see `count_texts`."""
         buffer, bounds, ascii_only = self.encode(texts)
         low, high = self.ngram_range
-        classes = character_classes(not ascii_only)
         kind = ANALYZERS[self.analyzer]
+        whole = kind == WORDS_OF_ALL and not ascii_only
+        classes = multilingual_classes() if whole else character_classes(not ascii_only)
         starts, terms, counts, table = direct(count_texts)(  # the types of the arguments never vary
             buffer, bounds, classes, kind, self.min_chars, low, high, self.stops, table, mode, n_columns
         )
@@ -206,18 +213,27 @@ class Counts:
 
 @dataclass
 class Collection:
-    """Counts of a whole stream, block by block, with the statistics that weightings are fitted to."""
+    """Counts of a whole stream, block by block, with the statistics that weightings are fitted to.
+
+    `letters`: in a sample, how many there are, and how many are of scripts that put no spaces between words.
+    """
 
     blocks: list[Counted] = field(default_factory=list)
     n_texts: int = 0
     frequencies: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # texts that have a term
     totals: npt.NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # its occurrences
+    n_occurrences: int = 0
     table: Table = field(default_factory=empty_table)
+    letters: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(2, np.int64))
 
-    def take(self, block: Counted, n_terms: int) -> None:
+    def take(self, block: Counted) -> None:
         """Add a block whose terms are numbers of the whole collection."""
         self.blocks.append(Counted(block.starts, block.terms, narrow(block.counts)))
         self.n_texts += len(block.starts) - 1
+        self.n_occurrences += int(block.counts.sum())
+
+    def tally(self, block: Counted, n_terms: int) -> None:
+        """Count the texts and occurrences of each term of a block."""
         grown = np.zeros((2, n_terms))
         grown[0, : len(self.frequencies)], grown[1, : len(self.totals)] = self.frequencies, self.totals
         grown[0] += np.bincount(block.terms, minlength=n_terms)
@@ -228,8 +244,10 @@ class Collection:
         """All counts as CSR of float32; `columns` of the terms (−1: left out). The blocks are used up."""
         from scipy.sparse import csr_matrix
 
-        kept = self.frequencies if columns is None else self.frequencies[columns >= 0]
-        total = int(kept.sum())
+        if columns is None:
+            total = sum(len(block.terms) for block in self.blocks)
+        else:
+            total = int(self.frequencies[columns >= 0].sum())
         kind = np.int32 if total < 2**31 else np.int64
         indptr = np.zeros(self.n_texts + 1, kind)
         indices, data = np.empty(total, np.int32 if kind is np.int32 else np.int64), np.empty(total, np.float32)
@@ -257,20 +275,43 @@ def learn(splitter: Splitter, texts: Iterable[Any], n_jobs: int | None) -> Colle
     found = Collection()
 
     def count(block: list[str]) -> Any:
-        return splitter.count(block, empty_table(), LEARN)
+        return *splitter.count(block, empty_table(), LEARN), sampled_letters(block)
 
-    for starts, terms, counts, table in map_stream(count, blocks_of(texts), n_jobs):
+    for starts, terms, counts, table, letters in map_stream(count, blocks_of(texts), n_jobs):
         found.table, numbers = merge_terms(found.table, table)
-        found.take(Counted(starts, numbers[terms], counts), int(found.table.size[0]))
+        block = Counted(starts, numbers[terms], counts)
+        found.take(block)
+        found.tally(block, int(found.table.size[0]))
+        found.letters += letters
     return found
 
 
-def count_hashed(splitter: Splitter, texts: Iterable[Any], n_columns: int, n_jobs: int | None) -> Collection:
-    """Count the terms of texts by hashed columns."""
+def count_hashed(
+    splitter: Splitter, texts: Iterable[Any], n_columns: int, n_jobs: int | None, tally: bool
+) -> Collection:
+    """Count the terms of texts by hashed columns; `tally`: and how many texts have each."""
     found = Collection()
-    for block in map_stream(_counter(splitter, empty_table(), HASHED, n_columns), blocks_of(texts), n_jobs):
-        found.take(block, n_columns)
+    counter = _counter(splitter, empty_table(), HASHED, n_columns)
+
+    def count(block: list[str]) -> Any:
+        return counter(block), sampled_letters(block)
+
+    for counted, letters in map_stream(count, blocks_of(texts), n_jobs):
+        found.take(counted)
+        if tally:
+            found.tally(counted, n_columns)
+        found.letters += letters
     return found
+
+
+def sampled_letters(block: Sequence[str]) -> npt.NDArray[np.int64]:
+    """Letters of some texts of a block, and those of scripts that put no spaces between words."""
+    some = "".join(text[:SAMPLE] for text in block[:: max(len(block) // SAMPLE, 1)])
+    if some.isascii():
+        return np.array([len(some) - some.count(" "), 0])
+    points = np.frombuffer(some.encode("utf-32-le", "surrogatepass"), np.uint32)
+    points = points[points < ASSIGNED]
+    return np.array([(character_classes()[points] & WORD).sum(), dense_letters()[points].sum()], np.int64)
 
 
 def count_known(splitter: Splitter, texts: Iterable[Any], vocabulary: Vocabulary, n_jobs: int | None) -> Counts:

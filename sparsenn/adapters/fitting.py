@@ -85,5 +85,6 @@ class Adapter:
         """
         rows = self.fit_transform(data)
         chosen = self.metric if metric is None else metric
-        warn_of_misfits(chosen, rows, ordered=self.ordered, stacklevel=3)
+        bound = resolve(chosen, options.get("metric_params"))
+        warn_of_misfits(bound, rows, ordered=self.ordered, stacklevel=3)
         return Index(chosen, **options).fit(rows)

@@ -1,7 +1,7 @@
 """Samples and mixtures to distributions over ordered or unordered columns."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -86,6 +86,8 @@ class HistogramEncoder(Adapter):
 
 
 def _sample(values: Any, at: int) -> npt.NDArray[np.float64]:
+    if np.ndim(values) == 0:
+        raise ValueError(f"sample {at} is {values!r}: give a list of numbers for each sample, e.g. [[{values!r}]]")
     found = np.asarray(values, np.float64).ravel()
     if not np.isfinite(found).all():
         raise ValueError(f"sample {at} has a value that is not finite: drop missing values first")
@@ -117,35 +119,54 @@ class MixtureEncoder(Adapter):
 
     metric = "hellinger"
 
-    def fit_transform(self, data: Any) -> npt.NDArray[np.float32]:
+    def fit_transform(self, data: Any) -> Any:
         """Return rows divided by their sums.
 
         Parameters
         ----------
-        data : array-like of numbers of at least 0, shape (n_rows, n_columns)
+        data : array-like or sparse matrix of numbers of at least 0, shape (n_rows, n_columns)
 
         Returns
         -------
-        ndarray of float32
+        ndarray of float32, or scipy.sparse.csr_matrix of float32 where the data is sparse
 
         Raises
         ------
         ValueError
             Negative values, values that are not finite, rows that sum to 0.
         """
+        if hasattr(data, "tocsr"):
+            return _sparse_shares(data)
         matrix = np.asarray(data, np.float64)
         if matrix.ndim != 2:
             raise ValueError(f"mixtures must have 2 dimensions (rows and components), got {matrix.ndim}")
         bad = ~np.isfinite(matrix) | (matrix < 0)
         if bad.any():
-            row, column = np.argwhere(bad)[0]
-            raise ValueError(
-                f"mixtures must be finite and at least 0: got {matrix[row, column]} at row {row}, column {column}"
-            )
-        sums = matrix.sum(axis=1, keepdims=True)
-        if (sums == 0).any():
-            raise ValueError(f"row {int(np.argmin(sums))} sums to 0: it is no mixture")
-        shares: npt.NDArray[np.float32] = (matrix / sums).astype(np.float32)
-        return shares
+            _complain(matrix, *np.argwhere(bad)[0])
+        return (matrix / _sums(matrix)[:, None]).astype(np.float32)
 
     transform = fit_transform
+
+
+def _sparse_shares(data: Any) -> Any:
+    from scipy.sparse import csr_matrix
+
+    matrix = csr_matrix(data, dtype=np.float64, copy=True)
+    matrix.sum_duplicates()
+    bad = np.flatnonzero(~np.isfinite(matrix.data) | (matrix.data < 0))
+    if bad.size:
+        row = int(np.searchsorted(matrix.indptr, bad[0], side="right")) - 1
+        _complain(matrix, row, int(matrix.indices[bad[0]]))
+    matrix.data /= np.repeat(_sums(matrix), np.diff(matrix.indptr))
+    return matrix.astype(np.float32)
+
+
+def _complain(matrix: Any, row: int, column: int) -> NoReturn:
+    raise ValueError(f"mixtures must be finite and at least 0: got {matrix[row, column]} at row {row}, column {column}")
+
+
+def _sums(matrix: Any) -> npt.NDArray[np.float64]:
+    sums: npt.NDArray[np.float64] = np.asarray(matrix.sum(axis=1), np.float64).ravel()
+    if (sums == 0).any():
+        raise ValueError(f"row {int(np.argmin(sums))} sums to 0: it is no mixture")
+    return sums

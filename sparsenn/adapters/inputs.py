@@ -5,6 +5,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 BATCH = 1000  # rows of a frame or dataset that are strings of Python at once
 
 
@@ -39,7 +41,7 @@ def open_source(data: Any, column: str | None = None, id_column: str | None = No
     """
     if isinstance(data, str | bytes):
         raise ValueError("texts must be a list or another iterable of strings, not one string: put it in a list")
-    if is_dataset(data):
+    if is_dataset(data) and (isinstance(data, dict) or hasattr(data, "select_columns")):  # no column of one
         return Source(_of_dataset(_one_split(data, split), column, id_column))
     if split is not None:
         raise ValueError(f"split={split!r} is for a DatasetDict, got {type(data).__name__}: leave it out")
@@ -56,7 +58,7 @@ def open_source(data: Any, column: str | None = None, id_column: str | None = No
 def _slices(data: Any) -> Iterator[tuple[Sequence[Any], None]]:
     if type(data).__module__.partition(".")[0] == "pyarrow":
         data = data.to_pylist() if not hasattr(data, "chunks") else (v for c in data.chunks for v in c.to_pylist())
-    if isinstance(data, list | tuple):
+    if isinstance(data, list | tuple) or (is_dataset(data) and hasattr(data, "__len__")):
         for at in range(0, len(data), BATCH):
             yield data[at : at + BATCH], None
         return
@@ -72,19 +74,22 @@ def _slices(data: Any) -> Iterator[tuple[Sequence[Any], None]]:
 
 def choose_column(what: str, column: str | None, columns: Sequence[str], textual: Sequence[str], how: str) -> str:
     """Pick the column of the text, or say which there are; `how` is how one is chosen."""
+    names = [str(name) for name in columns]
     if column is not None:
         if column in columns:
             return column
-        near = difflib.get_close_matches(str(column), columns, n=1)
+        near = difflib.get_close_matches(str(column), names, n=1)
         hint = f" Did you mean {near[0]!r}?" if near else ""
-        raise ValueError(f"{what} has no column {column!r}; it has: {', '.join(columns)}.{hint}")
+        raise ValueError(f"{what} has no column {column!r}; it has: {', '.join(names)}.{hint}")
     if len(columns) == 1 or len(textual) == 1:
         return (textual if len(textual) == 1 else columns)[0]
-    raise ValueError(f"{what} has several columns: choose the one to search with {how}. It has: {', '.join(columns)}")
+    raise ValueError(f"{what} has several columns: choose the one to search with {how}. It has: {', '.join(names)}")
 
 
 def _is_frame(data: Any) -> bool:
-    if isinstance(data, list | tuple | set | dict) or type(data).__module__ in ("builtins", "numpy"):
+    if isinstance(data, dict):
+        return True
+    if isinstance(data, list | tuple | set) or type(data).__module__ in ("builtins", "numpy"):
         return False
     from narwhals import dependencies
 
@@ -93,14 +98,22 @@ def _is_frame(data: Any) -> bool:
 
 def _frame(data: Any) -> Any:
     import narwhals as nw
+    from narwhals.exceptions import DuplicateError
 
     if isinstance(data, dict):
+        odd = next((n for n, v in data.items() if isinstance(v, str | bytes) or not hasattr(v, "__len__")), None)
+        if odd is not None:
+            raise ValueError(f"a dict is a table of columns, and {odd!r} has {data[odd]!r}: give a list of values")
         lengths = {name: len(values) for name, values in data.items()}
         if len(set(lengths.values())) > 1:
             raise ValueError(f"columns of a table must have the same length, got {lengths}")
         return data
     try:
-        return nw.from_native(data, eager_only=True)
+        frame = nw.from_native(data, eager_only=True)
+        frame.schema  # noqa: B018  reads the names of the columns
+        return frame
+    except DuplicateError as error:
+        raise ValueError(f"a table must have columns of different names ({' '.join(str(error).split())})") from None
     except TypeError:
         raise ValueError(
             f"a table must be a pandas, polars or pyarrow table or a dict of columns, got {type(data).__name__}"
@@ -119,7 +132,14 @@ def frame_columns(data: Any, names: Sequence[str]) -> list[list[Any]]:
     columns = list(frame) if isinstance(frame, dict) else frame.columns
     for name in names:
         choose_column("the table", name, columns, (), "")
-    return [list(frame[name]) if isinstance(frame, dict) else frame[name].to_list() for name in names]
+    return [_values(frame[name]) if isinstance(frame, dict) else frame.get_column(name).to_list() for name in names]
+
+
+def _values(column: Any) -> list[Any]:
+    """A column of a dict as a list."""
+    if isinstance(column, np.ndarray) and column.dtype.kind in "biufUO":
+        return list(column.tolist())
+    return list(column)
 
 
 def frame_schema(data: Any) -> dict[str, bool]:
@@ -130,9 +150,11 @@ def frame_schema(data: Any) -> dict[str, bool]:
     return {name: bool(dtype.is_numeric()) for name, dtype in frame.schema.items()}
 
 
-def _are_numbers(values: Iterable[Any]) -> bool:
+def _are_numbers(values: Any) -> bool:
+    if isinstance(values, np.ndarray) and values.dtype.kind != "O":
+        return values.dtype.kind in "iuf"
     there = [value for value in values if value is not None]
-    numbers = all(isinstance(value, int | float) or hasattr(value, "dtype") for value in there)
+    numbers = all(isinstance(value, int | float | np.number) for value in there)
     return bool(there) and numbers and not any(isinstance(value, bool) for value in there)
 
 
@@ -140,13 +162,20 @@ def _of_frame(data: Any, column: str | None, id_column: str | None) -> Iterator[
     import narwhals as nw
 
     frame = _frame(data)
-    textual = [name for name, kind in frame.schema.items() if kind in (nw.String, nw.Categorical, nw.Enum)]
-    name = choose_column("the table", column, frame.columns, textual, "column=")
+    if isinstance(frame, dict):
+        columns, n = list(frame), len(next(iter(frame.values()), ()))
+        textual = [name for name, values in frame.items() if any(isinstance(value, str) for value in values)]
+    else:
+        columns, n = frame.columns, len(frame)
+        textual = [name for name, kind in frame.schema.items() if kind in (nw.String, nw.Categorical, nw.Enum)]
+    wanted = [choose_column("the table", column, columns, textual, "column=")]
     if id_column is not None:
-        choose_column("the table", id_column, frame.columns, (), "")
-    for at in range(0, len(frame), BATCH):
-        part = frame[at : at + BATCH]
-        yield part[name].to_list(), None if id_column is None else part[id_column].to_list()
+        wanted.append(choose_column("the table", id_column, columns, (), ""))
+    for at in range(0, n, BATCH):
+        rows = slice(at, at + BATCH)
+        part = {name: frame[name][rows] for name in wanted} if isinstance(frame, dict) else frame[rows]
+        batch = frame_columns(part, wanted)
+        yield batch[0], batch[1] if id_column is not None else None
 
 
 def is_dataset(data: Any) -> bool:

@@ -36,6 +36,7 @@ class OutsideVectorizer:
         self.weighting = None if weighting is None else make_weighting(weighting)
         self.weighting_: Weighting | None = None
         self.metric = "cosine" if self.weighting is None else self.weighting.metric
+        self._terms: Any = None  # names of the columns, asked for once
 
     def fresh(self) -> "OutsideVectorizer":
         """The same, with a copy of the vectoriser where it has to be fitted."""
@@ -70,12 +71,16 @@ class OutsideVectorizer:
 
     def term(self, column: int) -> str:
         """Name of a column, where the vectoriser says it; else its number."""
-        if not hasattr(self.vectorizer, "get_feature_names_out"):
-            return str(column)
-        try:
-            return str(self.vectorizer.get_feature_names_out()[column])
-        except (ValueError, AttributeError, NotImplementedError):
-            return str(column)
+        if self._terms is None:
+            try:
+                self._terms = self.vectorizer.get_feature_names_out()
+            except (ValueError, AttributeError, NotImplementedError):
+                self._terms = ()
+        return str(self._terms[column]) if column < len(self._terms) else str(column)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """What a pickle holds."""
+        return {**vars(self), "_terms": None}
 
     def pickled(self) -> npt.NDArray[np.uint8]:
         """Bytes of joblib's pickle."""

@@ -3,10 +3,12 @@ r"""Compiled counting of the terms of texts: words, characters, and runs of them
 Texts come as one buffer of UTF-8, lowered already. A text becomes segments of units: words (all in one segment),
 characters (the same), or the characters of each word between two spaces. A term is a run of units, its bytes a span
 of one buffer: it is hashed, and found or added in an open table. So words are what ``(?u)\b\w\w+\b`` finds, and
-terms those of scikit-learn's analyzers of the same names.
+terms those of scikit-learn's analyzers of the same names. "multilingual" is ours: words keep their combining marks, and
+in scripts that put no spaces between words, each two characters that follow each other are a word.
 """
 
 import functools
+import unicodedata
 from collections import namedtuple
 
 import numpy as np
@@ -14,11 +16,18 @@ import numpy.typing as npt
 
 from sparsenn._jit import entry, kernel, maker
 
-WORD, SPACE = 1, 2  # classes of characters
-WORDS, CHARS, CHARS_OF_WORDS = 0, 1, 2  # analyzers
-ANALYZERS = {"word": WORDS, "char": CHARS, "char_wb": CHARS_OF_WORDS}
+WORD, SPACE, MARK, DENSE = 1, 2, 4, 8  # classes of characters; DENSE: letters of scripts without spaces
+WORDS, WORDS_OF_ALL, CHARS, CHARS_OF_WORDS = 0, 1, 2, 3  # analyzers
+ANALYZERS = {"word": WORDS, "char": CHARS, "char_wb": CHARS_OF_WORDS, "multilingual": WORDS_OF_ALL}
 LEARN, KNOWN, HASHED = 0, 1, 2  # terms are added to the table; only those in it count; columns are hashes
 ASSIGNED = 0x40000  # no letter, digit or space stands in the planes above (a test looks)
+
+SCRIPTS = (  # blocks of Unicode of scripts that put no spaces between words
+    *((0x0E00, 0x0E7F), (0x0E80, 0x0EFF), (0x1000, 0x109F), (0x1780, 0x17FF), (0xA9E0, 0xA9FF), (0xAA60, 0xAA7F)),
+    *((0x2E80, 0x2FDF), (0x3005, 0x3007), (0x3021, 0x3029), (0x3031, 0x303C), (0x3400, 0x4DBF), (0x4E00, 0x9FFF)),
+    *((0xF900, 0xFAFF), (0x20000, 0x3FFFF)),  # Thai, Lao, Myanmar, Khmer; Han
+    *((0x3041, 0x30FF), (0x31F0, 0x31FF), (0xFF66, 0xFF9F), (0x1AFF0, 0x1B16F)),  # Hiragana and Katakana
+)
 
 # `slots` hold numbers of terms, −1: none; term t is pool[offsets[t] : offsets[t + 1]]; `size` holds how many there are.
 Table = namedtuple("Table", "slots hashes offsets pool size")
@@ -31,6 +40,23 @@ def character_classes(beyond_ascii: bool = True) -> npt.NDArray[np.uint8]:
     r"""Class of each code point, as `re` sees ``\w`` and ``\s``."""
     every = [chr(i) for i in range(ASSIGNED if beyond_ascii else 128)]
     return np.array([WORD * (c.isalnum() or c == "_") + SPACE * c.isspace() for c in every], np.uint8)
+
+
+@functools.cache
+def dense_letters() -> npt.NDArray[np.bool_]:
+    """Whether each code point is a letter of a script that puts no spaces between words."""
+    found = np.zeros(ASSIGNED, np.bool_)
+    for first, last in SCRIPTS:
+        found[first : last + 1] = [c.isalnum() and not c.isdecimal() for c in map(chr, range(first, last + 1))]
+    return found
+
+
+@functools.cache
+def multilingual_classes() -> npt.NDArray[np.uint8]:
+    """Class of each code point, marks that combine and letters of scripts without spaces told apart."""
+    marks = [unicodedata.category(chr(i)) in ("Mn", "Mc") for i in range(ASSIGNED)]
+    dense = dense_letters()
+    return np.where(dense, DENSE, np.where(marks, MARK, character_classes())).astype(np.uint8)
 
 
 def empty_table() -> Table:
@@ -190,6 +216,68 @@ def split_words(text, a, b, classes, least, stops, copied, units):
 
 
 @kernel
+def put_unit(text, begin, stop, stops, copied, units, n, used):
+    """One more unit, text[begin:stop], unless it is a stop word: how many there are, and bytes used."""
+    length = stop - begin
+    if stops.size[0] > 0 and find(stops, text, begin, length, murmur(text, begin, length)) >= 0:
+        return n, used
+    if copied:
+        for t in range(length):
+            units.buffer[used + t] = text[begin + t]
+        begin, used = used, used + length + 1
+        units.buffer[used - 1] = 32
+    units.starts[n], units.stops[n] = begin, begin + length
+    return n + 1, used
+
+
+@kernel
+def character_end(text, at, b, classes):
+    """Where the marks that follow a character end."""
+    while at < b:
+        kind, step = code_point(text, at, classes)
+        if not kind & MARK:
+            break
+        at += step
+    return at
+
+
+@kernel
+def split_all(text, a, b, classes, least, stops, copied, units):
+    """Words of text[a:b], marks included, and pairs of characters of scripts without spaces (one that stands alone)."""
+    n, used = np.int64(0), np.int64(0)
+    at = a
+    while at < b:
+        kind, step = code_point(text, at, classes)
+        begin = at
+        if kind & WORD:
+            chars = 0
+            while at < b:
+                kind, step = code_point(text, at, classes)
+                if not kind & (WORD | MARK):
+                    break
+                chars += 1
+                at += step
+            if chars >= least:
+                n, used = put_unit(text, begin, at, stops, copied, units, n, used)
+        elif kind & DENSE:
+            at = character_end(text, at + step, b, classes)
+            last, alone = begin, True
+            while at < b:
+                kind, step = code_point(text, at, classes)
+                if not kind & DENSE:
+                    break
+                end = character_end(text, at + step, b, classes)
+                n, used = put_unit(text, last, end, stops, copied, units, n, used)
+                last, at, alone = at, end, False
+            if alone:
+                n, used = put_unit(text, begin, at, stops, copied, units, n, used)
+        else:
+            at += step
+    units.segments[0], units.segments[1] = np.int64(0), n
+    return np.int64(1)
+
+
+@kernel
 def split_chars(text, a, b, classes, units):
     """Characters of text[a:b], each run of two or more spaces as one space."""
     n = np.int64(0)
@@ -254,6 +342,8 @@ def split(text, a, b, classes, analyzer, least, stops, copied, units):
     """Units of text[a:b]; returns the number of segments."""
     if analyzer == WORDS:
         return split_words(text, a, b, classes, least, stops, copied, units)
+    if analyzer == WORDS_OF_ALL:
+        return split_all(text, a, b, classes, least, stops, copied, units)
     if analyzer == CHARS:
         return split_chars(text, a, b, classes, units)
     return split_chars_of_words(text, a, b, classes, units)
@@ -293,7 +383,7 @@ def count_texts(text, bounds, classes, analyzer, least, low, high, stops, table,
     longest = np.int64(0)
     for i in range(n_texts):
         longest = max(longest, bounds[i + 1] - bounds[i])
-    copied = analyzer != WORDS or high > 1
+    copied = analyzer >= CHARS or high > 1
     units = room_for_units(analyzer, longest, copied, text)
     starts = np.empty(n_texts + 1, np.int64)
     terms = np.empty(max(bounds[n_texts] // 4, 16), np.int32)

@@ -2,6 +2,8 @@
 
 import copy
 import pathlib
+import sys
+import warnings
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -20,11 +22,12 @@ from sparsenn.adapters.counting import (
     sorted_columns,
 )
 from sparsenn.adapters.tokens import ANALYZERS, empty_table
-from sparsenn.adapters.vocabulary import Vocabulary, stop_words
+from sparsenn.adapters.vocabulary import Vocabulary, check_starts, stop_words
 from sparsenn.adapters.weighting import WEIGHTINGS, Weighting, make_weighting
 from sparsenn.parallel import count_jobs
 
 FORMAT = 1
+MANY = 0.3  # share of letters of scripts without spaces from which words are warned of
 NOT_FITTED = "this vectorizer knows no texts yet: call fit(texts) first"
 SETTINGS = ["analyzer", "ngram_range", "lowercase", "strip_accents", "stop_words", "min_chars", "min_df", "max_df"]
 SETTINGS += ["max_features", "n_features"]
@@ -37,8 +40,11 @@ class TextVectorizer:
     ----------
     weighting : "tfidf", "bm25", "counts", "binary", or a weighting, default "tfidf"
         What a count is worth; ``sparsenn.adapters.BM25(k1=1.2)`` and the like set its parameters.
-    analyzer : "word", "char" or "char_wb", default "word"
+    analyzer : "word", "char", "char_wb" or "multilingual", default "word"
         Terms are words (runs of letters, digits and ``_``), characters, or characters within words padded by a space.
+        "multilingual": words with their combining marks (Hindi, vocalised Arabic); of scripts that put no spaces
+        between words (Chinese, Japanese, Thai, Lao, Khmer, Burmese), each two characters that follow each other, and
+        one that stands alone, as Lucene's CJKAnalyzer.
     ngram_range : (int, int), default (1, 1)
         Terms are runs of so many words or characters.
     lowercase : bool, default True
@@ -121,7 +127,7 @@ class TextVectorizer:
         if not 1 <= low <= high:
             raise ValueError(f"ngram_range must rise from at least 1, got {self.ngram_range!r}")
         self.ngram_range = (low, high)
-        if self.analyzer != "word" and (self.stop_words is not None or self.min_chars != 2):
+        if self.analyzer not in ("word", "multilingual") and (self.stop_words is not None or self.min_chars != 2):
             raise ValueError(
                 f"stop_words and min_chars are about words: leave them out with analyzer={self.analyzer!r}"
             )
@@ -129,8 +135,7 @@ class TextVectorizer:
             value = getattr(self, name)
             if value is not None and (isinstance(value, bool) or not hasattr(value, "__index__") or value < 1):
                 raise ValueError(f"{name} must be an integer of at least 1, got {value!r}")
-        for name in ("min_df", "max_df"):
-            _check_frequency(name, getattr(self, name))
+        self.min_df, self.max_df = (_frequency(name, getattr(self, name)) for name in ("min_df", "max_df"))
         if self.n_features is not None:
             if self.min_df != 1 or self.max_df != 1.0 or self.max_features is not None:
                 raise ValueError("hashed columns have no terms to count: leave out min_df, max_df and max_features")
@@ -139,8 +144,23 @@ class TextVectorizer:
         count_jobs(self.n_jobs)
 
     def fresh(self) -> "TextVectorizer":
-        """The same settings in another object, to be fitted without touching this one."""
+        """The same in another object, to be fitted without touching this one."""
         return copy.copy(self)
+
+    def unfitted(self) -> "TextVectorizer":
+        """The same settings alone."""
+        made = copy.copy(self)
+        made.vocabulary_ = made.weighting_ = made._splitter = None
+        return made
+
+    @property
+    def is_fitted(self) -> bool:
+        """Whether the weights have been learnt."""
+        return self.weighting_ is not None
+
+    def term(self, column: int) -> str:
+        """The term of a column; its number where columns are hashed."""
+        return f"#{column}" if self.vocabulary_ is None else self.vocabulary_[column]
 
     @property
     def metric(self) -> str:
@@ -187,23 +207,26 @@ class TextVectorizer:
         """
         splitter = self._make_splitter()
         if self.n_features is not None:
-            found = count_hashed(splitter, texts, self.n_features, self.n_jobs)
+            tally = make_weighting(self.weighting).tallied
+            found = count_hashed(splitter, texts, self.n_features, self.n_jobs, tally)
         else:
             found = learn(splitter, texts, self.n_jobs)
         if found.n_texts == 0:
             raise ValueError("there are no texts: a vocabulary needs at least one")
-        if not found.totals.any():
+        if not found.n_occurrences:
             raise ValueError(f"none of the {found.n_texts:,} texts has a term: are they empty, or all stop words?")
         columns, vocabulary = None, None
         if self.n_features is None:
             columns, vocabulary = self._choose(found)
             order = np.argsort(columns)[-len(vocabulary) :]
-            frequencies, totals = found.frequencies[order], found.totals[order]
+            frequencies, occurrences = found.frequencies[order], found.totals[order].sum()
         else:
-            frequencies, totals = found.frequencies, found.totals
-        weighting = make_weighting(self.weighting).fitted(frequencies, found.n_texts, totals.sum() / found.n_texts)
+            frequencies, occurrences = found.frequencies, found.n_occurrences
+        weighting = make_weighting(self.weighting).fitted(frequencies, found.n_texts, occurrences / found.n_texts)
         rows = found.matrix(columns, self.n_features or len(vocabulary or ()))
         rows = weighting.weigh(rows, self.n_jobs)
+        if self.analyzer == "word":
+            _warn_of_scripts(*found.letters.tolist())
         self.vocabulary_, self.weighting_, self._splitter = vocabulary, weighting, splitter
         return rows
 
@@ -275,6 +298,10 @@ class TextVectorizer:
         if about.get("format") != FORMAT:
             raise ValueError(f"this is no vectorizer of format {FORMAT}, but {about.get('format')!r}")
         weighting, settings = about["weighting"], dict(about["settings"])
+        hashed = settings["n_features"] is not None
+        if not hashed:
+            check_starts("term_starts", arrays["term_starts"], len(arrays["terms"]))
+        _check_widths(about, arrays, settings["n_features"] if hashed else len(arrays["term_starts"]) - 1)
         kind = WEIGHTINGS[weighting["name"]]
         settings["ngram_range"] = tuple(settings["ngram_range"])
         made = cls(kind(**weighting["settings"]), **settings, n_jobs=n_jobs)
@@ -317,8 +344,36 @@ class TextVectorizer:
         return f"TextVectorizer({make_weighting(self.weighting).name}, analyzer={self.analyzer!r}, {terms})"
 
 
-def _check_frequency(name: str, value: Any) -> None:
+def _warn_of_scripts(letters: int, dense: int) -> None:
+    """Warn where words are not what lies between spaces."""
+    if dense <= MANY * letters:
+        return
+    level, frame = 1, sys._getframe(0)
+    while frame.f_back is not None and frame.f_globals["__name__"].startswith("sparsenn."):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(
+        f"{dense / letters:.0%} of the letters are of scripts that put no spaces between words (Chinese, Japanese, "
+        "Thai, ...), where analyzer='word' takes whole sentences for words: use analyzer='multilingual'",
+        UserWarning,
+        stacklevel=level,
+    )
+
+
+def _frequency(name: str, value: Any) -> int | float:
     if isinstance(value, bool) or not isinstance(value, int | float | np.number) or not value >= 0:
         raise ValueError(f"{name} must be a number of texts (int) or a share of them (float), got {value!r}")
-    if isinstance(value, float) and value > 1.0:
+    if isinstance(value, int | np.integer):
+        return int(value)
+    if value > 1.0:
         raise ValueError(f"{name} must be at most 1.0 as a share, or an int to count texts, got {value!r}")
+    return float(value)
+
+
+def _check_widths(about: dict[str, Any], arrays: Mapping[str, npt.NDArray[Any]], n_columns: int) -> None:
+    """Check that there is a weight for each column: compiled code trusts it."""
+    for name in ("factors", "shifts"):
+        array = arrays[name]
+        if array.dtype != np.float64 or array.ndim != 1 or len(array) not in (0, n_columns):
+            raise ValueError(f"{name} is damaged: it should have no values or {n_columns:,}, and has {array.shape}")
+    if about["weighting"]["name"] in ("tfidf", "bm25") and not len(arrays["factors"]):
+        raise ValueError(f"factors is damaged: it should have {n_columns:,} values, and has none")

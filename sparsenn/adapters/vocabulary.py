@@ -76,6 +76,22 @@ def bytes_of(pool: npt.NDArray[np.uint8], offsets: npt.NDArray[np.int64]) -> lis
     return [whole[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
 
 
+def check_starts(name: str, starts: npt.NDArray[Any], size: int, n: int | None = None, whole: bool = True) -> None:
+    """Check where strings begin in an array of so many bytes; `n`: how many strings; `whole`: all, not only the ends.
+
+    Raises
+    ------
+    ValueError
+        If they are no such thing.
+    """
+    sound = starts.ndim == 1 and starts.dtype.kind in "iu" and len(starts) > 0
+    sound = sound and starts[0] == 0 and starts[-1] == size and (n is None or len(starts) == n + 1)
+    if not sound or (whole and (starts[1:] < starts[:-1]).any()):
+        raise ValueError(
+            f"{name} is damaged: it does not rise from 0 to {size:,}" + ("" if n is None else f" in {n:,}")
+        )
+
+
 def stop_words(given: Any) -> Sequence[str]:
     """Read the stop words that a user gave: None, "english", or words."""
     if given is None:

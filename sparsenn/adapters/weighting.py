@@ -60,6 +60,7 @@ class Weighting:
 
     name: ClassVar[str]
     metric: ClassVar[str]
+    tallied: ClassVar[bool] = False  # whether it matters how many texts have a term
     factors: Array = field(default_factory=lambda: NOTHING, repr=False)  # of each column, once fitted
 
     def settings(self) -> dict[str, Any]:
@@ -120,6 +121,7 @@ class Tfidf(Weighting):
 
     name: ClassVar[str] = "tfidf"
     metric: ClassVar[str] = "cosine"
+    tallied: ClassVar[bool] = True
     sublinear_tf: bool = True
     smooth_idf: bool = True
     norm: str | None = "l2"
@@ -193,6 +195,7 @@ class BM25(Weighting):
 
     name: ClassVar[str] = "bm25"
     metric: ClassVar[str] = "dot"
+    tallied: ClassVar[bool] = True
     variant: str = "lucene"
     k1: float = 1.5
     b: float = 0.75

@@ -1,3 +1,5 @@
+import tracemalloc
+
 import numpy as np
 import pandas as pd
 import polars as pl
@@ -190,3 +192,84 @@ def test_misfits_are_said():
     assert "no BM25" in misfits("cosine", counts, made_for="dot")[0]
     with pytest.warns(UserWarning, match="order of the columns"):
         SetEncoder().index(BASKETS, metric="wasserstein_1d")
+
+
+@pytest.mark.parametrize("make", [sp.csr_matrix, sp.csr_array, sp.coo_matrix])
+def test_matrices_are_transformed_as_they_were_fitted(make):
+    matrix = make(np.array([[3.0, 0, 1], [0, 2, 0]]))
+    encoder = SetEncoder(spare=2)
+    rows = encoder.fit_transform(matrix)
+    assert rows.toarray().tolist() == [[1, 0, 1, 0, 0], [0, 1, 0, 0, 0]]
+    assert (encoder.transform(matrix) != rows).nnz == 0
+    assert encoder.transform([[2, np.int64(0), 7, "x", 9]]).toarray().tolist() == [[1, 0, 1, 1, 1]]
+    assert list(encoder.items_) == [0, 1, 2]
+    with pytest.raises(ValueError, match="the matrix has 2 columns, and the fitted one has 3"):
+        encoder.transform(make(np.eye(2)))
+    lists = SetEncoder()
+    lists.fit_transform(BASKETS)
+    with pytest.raises(ValueError, match="was fitted to lists of items"):
+        lists.transform(matrix)
+    stored = sp.csr_matrix(([0.0, 1.0], [0, 1], [0, 2]), shape=(1, 2))
+    assert SetEncoder().fit_transform(stored).toarray().tolist() == [[0, 1]]
+
+
+def test_wide_matrices_need_no_table_of_columns():
+    wide = sp.random(10, 2_000_000, 1e-6, format="csr", random_state=0)
+    tracemalloc.start()
+    try:
+        SetEncoder().fit_transform(wide)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2_000_000
+
+
+def test_columns_of_numpy():
+    table = {"cap": np.array(["red", "blue"]), "wet": np.array([True, False]), "n": np.array([1, 3])}
+    encoder = TableEncoder()
+    rows = encoder.fit_transform(table)
+    assert encoder.columns_ == [("cap", "blue"), ("cap", "red"), ("wet", False), ("wet", True), ("n", None)]
+    assert rows.toarray().tolist() == [[0, 0.5, 0, 0.5, 0], [0.5, 0, 0.5, 0, 1]]
+    assert (TableEncoder().fit_transform({name: column.tolist() for name, column in table.items()}) != rows).nnz == 0
+    flags = TableEncoder()
+    flags.fit_transform({"f": np.array([np.True_, None], object)})
+    assert flags.columns_ == [("f", True)]
+
+
+def test_missing_categories_are_half_a_difference():
+    encoder = TableEncoder()
+    rows = encoder.fit_transform({"cap": [None, None, "red", "blue"]})
+    found = sn.pairwise_distances(rows, metric=encoder.metric)
+    assert found[0, 1] == 0
+    assert found[0, 2] == found[2, 3] / 2
+
+
+@pytest.mark.parametrize("make", [dict, pd.DataFrame, pl.DataFrame])
+def test_lists_are_no_categories(make):
+    with pytest.raises(ValueError, match=r"column 'l' has \[1\] at row 0, no category"):
+        TableEncoder().fit_transform(make({"c": ["a", "b"], "l": [[1], [2]]}))
+    encoder = TableEncoder()
+    encoder.fit_transform({"l": ["a"]})
+    with pytest.raises(ValueError, match="column 'l' has a value that is no category"):
+        encoder.transform({"l": [["a"]]})
+
+
+def test_scalars_are_no_samples():
+    with pytest.raises(ValueError, match=r"sample 0 is 1\.0: give a list of numbers"):
+        HistogramEncoder(bins=4).fit_transform([1.0, 2.0, 3.0])
+
+
+def test_sparse_mixtures():
+    matrix = sp.csr_array(np.array([[1.0, 1.0, 0.0], [0.0, 2.0, 0.0]]))
+    rows = MixtureEncoder().fit_transform(matrix)
+    assert rows.dtype == np.float32
+    assert rows.toarray().tolist() == [[0.5, 0.5, 0], [0, 1, 0]]
+    for data, message in [([[1.0, -1.0]], "got -1.0 at row 0, column 1"), ([[1.0], [0.0]], "row 1 sums to 0")]:
+        with pytest.raises(ValueError, match=message):
+            MixtureEncoder().fit_transform(sp.csr_matrix(np.array(data)))
+
+
+def test_metrics_with_parameters_are_indexed():
+    cost = np.abs(np.subtract.outer(np.arange(4.0), np.arange(4.0)))
+    index = HistogramEncoder(bins=4).index([[0.0, 1, 4], [2.0, 2.5]], "kantorovich", metric_params={"cost": cost})
+    assert index.n_rows == 2

@@ -11,6 +11,7 @@ import pytest
 
 import sparsenn as sn
 from sparsenn.adapters import TextPool, open_source, read_texts
+from sparsenn.adapters.files import read_with_ids
 from sparsenn.adapters.inputs import BATCH
 
 TEXTS = ["a cat", "a dog", None, "a bird in the hand"]
@@ -129,3 +130,54 @@ def test_a_pool_holds_texts():
         with pytest.raises(IndexError, match="there are 4 texts"):
             pool[i]
     assert len(TextPool.of_arrays(*TextPool().arrays())) == 0
+
+
+@pytest.mark.parametrize("kind", ["dataset", "stream"])
+def test_columns_of_datasets(kind):
+    column = MAKERS[kind](TABLE)["text"]
+    assert type(column).__name__.endswith("Column")
+    assert read(column)[0] == TEXTS
+    long = datasets.Dataset.from_dict({"text": ["x"] * (BATCH + 1)})["text"]
+    assert [len(batch) for batch, _ in open_source(long).batches] == [BATCH, 1]
+    assert len(sn.TextIndex().fit(column)) == 4
+
+
+def test_a_dict_is_a_table():
+    assert read(TABLE, "text", "n") == (TEXTS, TABLE["n"])
+    assert read({"text": np.array(["a", "b"]), "n": [1, 2]})[0] == ["a", "b"]
+    with pytest.raises(ValueError, match="no column 'txt'; it has: text, n, name"):
+        read(TABLE, "txt")
+    with pytest.raises(ValueError, match="same length"):
+        read({"a": ["x"], "b": ["x", "y"]}, "a")
+
+
+def test_names_of_columns_may_be_numbers_but_not_twice():
+    frame = pd.DataFrame([["a cat", "x"], ["a dog", "y"]])
+    assert read(frame, 0, 1) == (["a cat", "a dog"], ["x", "y"])
+    with pytest.raises(ValueError, match="choose the one to search with column=. It has: 0, 1"):
+        read(frame)
+    with pytest.raises(ValueError, match="no column 'text'; it has: 0, 1"):
+        read(frame, "text")
+    frame.columns = ["text", "text"]
+    with pytest.raises(ValueError, match="columns of different names"):
+        read(frame, "text")
+
+
+def test_ids_of_a_file_are_read_with_its_texts(tmp_path, monkeypatch):
+    frame = pd.DataFrame({"text": ["a cat", None], "key": ["x", "y"], "n": [1.5, float("nan")]})
+    frame.to_csv(tmp_path / "t.csv", index=False)
+    frame.to_parquet(tmp_path / "t.parquet")
+    (tmp_path / "t.jsonl").write_text('{"text": "a cat", "key": "x", "n": 1.5}\n{"text": NaN, "key": "y", "n": NaN}\n')
+    for kind in ("csv", "parquet", "jsonl"):
+        path = tmp_path / f"t.{kind}"
+        assert read_with_ids(path, "text", "key") == (["a cat", ""], ["x", "y"])
+        assert read_texts(path, "n") == ["1.5", ""]
+        with pytest.raises(ValueError, match="no column 'kay'"):
+            read_with_ids(path, "text", "kay")
+    (tmp_path / "t.txt").write_text("one\n")
+    with pytest.raises(ValueError, match="leave out id_column key"):
+        read_with_ids(tmp_path / "t.txt", None, "key")
+    opened = []
+    monkeypatch.setattr("sparsenn.adapters.files._open", lambda path: opened.append(path) or path.open())
+    assert sn.TextIndex.from_file(tmp_path / "t.csv", "text", id_column="key").ids == ["x", "y"]
+    assert len(opened) == 1

@@ -1,5 +1,7 @@
 import re
 import sys
+import tracemalloc
+import unicodedata
 
 import numpy as np
 import pandas as pd
@@ -10,7 +12,7 @@ from sklearn.feature_extraction.text import CountVectorizer, HashingVectorizer, 
 
 from sparsenn.adapters import BM25, Counts, TextVectorizer, Tfidf
 from sparsenn.adapters.counting import BLOCK, blocks_of
-from sparsenn.adapters.tokens import ASSIGNED, SPACE, WORD, character_classes
+from sparsenn.adapters.tokens import ASSIGNED, SPACE, WORD, character_classes, dense_letters
 
 TEXTS = [
     "The cat sat on the mat, the cat!",
@@ -61,6 +63,7 @@ def test_counts_and_weights_are_those_of_sklearn(options):
         same_rows(ours.transform_queries(asked), theirs.transform(asked))
 
 
+@pytest.mark.filterwarnings("ignore:.*no spaces between words")
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.text(st.characters(), max_size=40), min_size=1, max_size=6), st.sampled_from(ANALYZERS))
 def test_any_text_gives_the_terms_of_sklearn(texts, options):
@@ -211,7 +214,7 @@ def test_what_is_no_vectorizer_is_not_loaded(tmp_path):
 
 
 @pytest.mark.parametrize(("options", "message"), [
-    ({"analyzer": "words"}, "analyzer must be one of 'word', 'char', 'char_wb', got 'words'"),
+    ({"analyzer": "words"}, "analyzer must be one of 'word', 'char', 'char_wb', 'multilingual', got 'words'"),
     ({"ngram_range": (2, 1)}, "ngram_range must rise"),
     ({"ngram_range": "x"}, "ngram_range must be two integers"),
     ({"min_df": -1}, "min_df must be a number"),
@@ -274,3 +277,102 @@ def test_blocks_stay_near_their_size():
 def test_counts_are_what_they_are():
     assert TextVectorizer(Counts()).fit_transform(["aa aa bb"]).toarray().tolist() == [[2, 1]]
     assert TextVectorizer("binary").fit_transform(["aa aa bb"]).toarray().tolist() == [[1, 1]]
+
+
+MARKS = ("Mn", "Mc")
+
+
+def naive_words(text, least=2):
+    """Terms of "multilingual", a character at a time."""
+    terms, run, dense = [], "", []
+
+    def end():
+        nonlocal run, dense
+        if len(run) >= least:
+            terms.append(run)
+        terms.extend(dense if len(dense) == 1 else map("".join, zip(dense, dense[1:], strict=False)))
+        run, dense = "", []
+
+    letters = dense_letters()
+    for c in text.lower():
+        if unicodedata.category(c) in MARKS and (run or dense):
+            if run:
+                run += c
+            else:
+                dense[-1] += c
+        elif ord(c) < ASSIGNED and letters[ord(c)]:
+            if run:
+                end()
+            dense.append(c)
+        elif c.isalnum() or c == "_":
+            if dense:
+                end()
+            run += c
+        else:
+            end()
+    end()
+    return terms
+
+
+SCRIPTS = "aB9_ .é\u0301\u093f\u0915\u0939\u0644\u064e東京タワーのｱﾞไทยแมว\u0e34๑ກາກ\u0eb1ကာ\u1780\u17b6한국어😀\u3000、"
+PIECES = st.lists(st.text(st.sampled_from(SCRIPTS), max_size=30), min_size=1, max_size=5)
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(PIECES, st.sampled_from([(1, 1), (1, 2)]), st.sampled_from([1, 2]))
+def test_words_of_all_scripts_are_those_of_a_naive_loop(texts, runs, least):
+    texts = [*texts, "some words there are"]
+    counter = CountVectorizer(analyzer=lambda text: [
+        " ".join(words[t : t + n]) for words in [naive_words(text, least)]
+        for n in range(runs[0], runs[1] + 1) for t in range(len(words) - n + 1)
+    ])  # fmt: skip
+    ours = TextVectorizer("counts", analyzer="multilingual", ngram_range=runs, min_chars=least)
+    same_rows(ours.fit_transform(texts), counter.fit_transform(texts))
+    assert ours.vocabulary_.terms() == list(counter.get_feature_names_out())
+    hashed = TextVectorizer("counts", analyzer="multilingual", ngram_range=runs, min_chars=least, n_features=2**20)
+    assert hashed.fit_transform(texts).sum() == ours.transform(texts).sum()
+
+
+def test_words_of_all_scripts_as_people_write_them():
+    vectorizer = TextVectorizer("counts", analyzer="multilingual", stop_words=["भाषा"])
+    vectorizer.fit(["हिन्दी भाषा", "東京タワー2020年", "ไทย", "the cat"])
+    assert vectorizer.vocabulary_.terms() == sorted(
+        ["हिन्दी", "東京", "京タ", "タワ", "ワー", "2020", "年", "ไท", "ทย", "the", "cat"]
+    )
+    plain = ["The cat sat, on the mat_2!", "naïve café"]
+    same_rows(
+        TextVectorizer("counts", analyzer="multilingual").fit_transform(plain), CountVectorizer().fit_transform(plain)
+    )
+
+
+def test_numbers_of_numpy_are_shares_and_counts_too():
+    texts = ["the cat", "the dog", "the cow"]
+    for share, count in ((np.float32(0.5), np.int64(2)), (0.5, 2)):
+        for low in (share, count):
+            assert TextVectorizer("counts", min_df=low).fit(texts).vocabulary_.terms() == ["the"]
+
+
+def test_hashed_counts_need_no_memory_of_all_columns():
+    tracemalloc.start()
+    try:
+        rows = TextVectorizer("counts", n_features=2**24).fit_transform(["a cat", "the dog the"])
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert rows.sum() == 4
+    assert peak < 2**24
+
+
+def test_damaged_vectorizers_are_refused():
+    vectorizer = TextVectorizer(BM25(variant="bm25l")).fit(TEXTS)
+    about, arrays = vectorizer.described()
+    starts = arrays["term_starts"]
+    for name, array in [
+        ("term_starts", starts * 1000), ("term_starts", starts[:-1]), ("term_starts", starts + 1),
+        ("term_starts", np.concatenate([starts[:1], starts[1:][::-1]])), ("terms", arrays["terms"][:-1]),
+        ("factors", arrays["factors"][:-1]), ("factors", np.zeros(0)), ("shifts", arrays["shifts"][:3]),
+        ("factors", arrays["factors"].astype(np.float32)),
+    ]:  # fmt: skip
+        with pytest.raises(ValueError, match=f"(term_starts|{name}) is damaged"):
+            TextVectorizer.restored(about, {**arrays, name: array})
+    assert (TextVectorizer.restored(about, arrays).transform(TEXTS) != vectorizer.transform(TEXTS)).nnz == 0
