@@ -22,8 +22,8 @@ from sparsenn.names import Names
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
 
-# Rows added since, as a share of the base, and removed, of all, from which the base is made again. That takes some .6 of
-# a fresh build, so a row that was added costs .6 (1 + g) / g of its share: 2.4 times with a third, 3 with a quarter.
+# Rows added since, as a share of the base, and removed, of all, from which the base is made again. That takes some .6
+# of a fresh build, so a row that was added costs .6 (1 + g) / g of its share: 2.4 times with a third, 3 with a quarter.
 # Exact search takes no longer in two parts: there the first may be more.
 GROWN, GROWN_EXACT, GONE = 1 / 3, 1.0, 0.2
 FEW = 256  # rows that may wait beside a base however small

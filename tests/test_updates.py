@@ -487,7 +487,7 @@ def test_a_call_that_is_interrupted_anywhere_changes_nothing(call, monkeypatch):
         with Interrupter(at), pytest.raises(KeyboardInterrupt):
             calls[call](index)
         if index._state is not state:  # at the very end: then all of it is done
-            assert at > steps - 10
+            assert at > 0.9 * steps  # fewer steps than counted: what has been made for the first attempts is kept
             assert index.ids.tolist() == changed
             index._state = state
         after = index.query(rows[:5], 6)
