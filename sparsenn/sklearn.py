@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn import neighbors
 from sklearn.base import is_classifier
 from sklearn.exceptions import DataConversionWarning
@@ -31,6 +32,7 @@ __all__ = [
 ]
 LEAST = 15  # edges a row of a graph that queries walk along
 AWAY = {"dot", "kantorovich", "kulsinski", "russellrao", "sinkhorn"}  # a row need not be its own nearest, or at 0
+DIFFERENCES = {"chebyshev", "euclidean", "mahalanobis", "manhattan", "minkowski", "seuclidean", "sqeuclidean"}
 OWN_ROWS: Any = object()  # in place of X: the fitted rows, each its own first neighbour
 
 
@@ -68,10 +70,15 @@ class _Searched:
             self.n_jobs,
             leaf_size=self.leaf_size,
         )
-        self._index = index.fit(X)
+        self._shift = _middle(X) if resolve(index.metric, index.metric_params).metric.name in DIFFERENCES else None
+        self._index = index.fit(self._shifted(X))
         self._fit_X, self._tree, self._fit_method = X, None, "sparsenn"
         self.n_samples_fit_ = X.shape[0]
         return self
+
+    def _shifted(self: Any, X: Any) -> Any:  # noqa: N803
+        """Rows less the middle of the fitted ones, so that float32 has digits left for their differences."""
+        return X if self._shift is None else (X.toarray() if issparse(X) else X) - self._shift
 
     def _method(self) -> str:
         """How the index searches: an algorithm of scikit-learn's stands for exact search."""
@@ -139,7 +146,7 @@ class _Searched:
             )
         self._index.n_jobs = self.n_jobs
         if not own:
-            indices, distances = self._index.query(X, k, recall=self.recall)
+            indices, distances = self._index.query(self._shifted(X), k, recall=self.recall)
         else:
             indices, distances = self._own_neighbors(k - (X is OWN_ROWS))
         if X is OWN_ROWS:
@@ -164,7 +171,7 @@ class _Searched:
         if index.plan_.method == "exact" or self.recall is None or index.estimate_recall().recall >= self.recall:
             indices, distances = index.neighbor_graph
             return indices[:, :k].copy(), distances[:, :k].copy()
-        indices, distances = index.query(self._fit_X, k + 1, recall=self.recall)
+        indices, distances = index.query(self._shifted(self._fit_X), k + 1, recall=self.recall)
         others = indices != np.arange(len(indices))[:, None]
         others[others.all(axis=1), -1] = False
         return indices[others].reshape(-1, k), distances[others].reshape(-1, k)
@@ -208,7 +215,9 @@ class _Searched:
         own = X is None
         X = self._fit_X if own else validate_data(self, X, accept_sparse="csr", reset=False)
         radius = self.radius if radius is None else radius
-        indptr, indices, distances = self._index.query_radius(X, radius, recall=self.recall, n_jobs=self.n_jobs)
+        indptr, indices, distances = self._index.query_radius(
+            self._shifted(X), radius, recall=self.recall, n_jobs=self.n_jobs
+        )
         if own:
             others = indices != np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
             indptr = np.concatenate([[0], np.cumsum(others)])[indptr]
@@ -257,6 +266,21 @@ def _effective(metric: Any, metric_params: Any, p: Any) -> tuple[Any, dict[str, 
     if metric == "mahalanobis" and "V" in params and "VI" not in params:
         params["VI"] = np.linalg.inv(np.asarray(params.pop("V"), np.float64))
     return metric, params
+
+
+def _middle(X: Any) -> npt.NDArray[np.float64] | None:  # noqa: N803
+    """Where dense rows lie: their mean, in steps of a power of two below their spread. None for sparse rows, or 0.
+
+    Whole numbers stay whole, and what float32 holds exactly without a shift it holds with one.
+    """
+    if issparse(X):
+        return None
+    with np.errstate(all="ignore"):
+        mean, spread = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+        step = np.exp2(np.floor(np.log2(spread)))
+        shift = np.where(step > 0, np.rint(mean / step) * step, mean)
+    shift[~np.isfinite(shift)] = 0.0
+    return shift if shift.any() else None
 
 
 def _split(values: npt.NDArray[Any], indptr: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
@@ -310,7 +334,8 @@ class NearestNeighbors(_Searched, neighbors.NearestNeighbors):  # type: ignore[m
 
     Notes
     -----
-    Distances are float64, as scikit-learn's, but have float32's digits. Ties are in the order of the rows. An empty row
+    Distances are float64, as scikit-learn's, but have float32's digits: those of dense rows less their middle under the
+    metrics of differences (minkowski and its kin), of the values themselves else. Ties are in the order of the rows. An empty row
     is at the metric's largest distance from any other, and at 0 from another empty row, where scikit-learn has 1
     (cosine) or no number at all.
 

@@ -67,6 +67,44 @@ def test_neighbours_are_scikit_learns(rows, metric, sparse):
             assert_allclose(a, b, atol=2e-6)
 
 
+@pytest.mark.parametrize("method", ["exact", "graph"])
+@pytest.mark.parametrize(
+    ("metric", "params"),
+    [
+        ("euclidean", None),
+        ("sqeuclidean", None),
+        ("cityblock", None),
+        ("chebyshev", None),
+        ("minkowski", {"w": np.array([1.0, 3.0])}),
+        ("seuclidean", {"V": np.array([1.0, 2.0])}),
+        ("mahalanobis", {"VI": np.array([[2.0, 0.5], [0.5, 1.0]])}),
+    ],
+)
+def test_rows_far_from_zero_keep_their_differences(metric, params, method):
+    """Seconds since 1970, and what varies little: float32 has no digits left for them."""
+    rng = np.random.default_rng(2)
+    X = np.column_stack([1.7e9 + rng.uniform(0, 9e4, 120), 1e12 + 3e4 * rng.normal(size=120)])
+    theirs = neighbors.NearestNeighbors(n_neighbors=3, metric=metric, metric_params=params, algorithm="brute").fit(X)
+    mine = ours.NearestNeighbors(n_neighbors=3, metric=metric, metric_params=params, method=method).fit(X)
+    for queries in (X[:20] + 1, None):
+        expected, ids = theirs.kneighbors(queries)
+        distances, indices = mine.kneighbors(queries)
+        assert_allclose(distances, expected, rtol=1e-5, atol=1e-2)
+        assert_array_equal(indices, ids)
+        radius = float(np.median(expected)) * 1.00001
+        for a, b in zip(mine.radius_neighbors(queries, radius)[1], theirs.radius_neighbors(queries, radius)[1]):
+            assert_array_equal(np.sort(a), np.sort(b))
+    mine._index.estimate_recall = lambda: sn.RecallEstimate(0.5, 0.4, 0.6, 10)  # fitted rows, asked like queries
+    assert_array_equal(mine.set_params(recall=1).kneighbors()[1], theirs.kneighbors()[1])
+    assert_array_equal(mine.kneighbors(sp.csr_array(X[:9]))[1], theirs.kneighbors(X[:9])[1])
+
+
+def test_whole_numbers_stay_whole():
+    X = np.random.default_rng(1).integers(0, 9, (80, 6))
+    found = ours.NearestNeighbors(metric="sqeuclidean").fit(X).kneighbors()[0]
+    assert_array_equal(found, neighbors.NearestNeighbors(metric="sqeuclidean").fit(X).kneighbors()[0])
+
+
 @pytest.mark.parametrize("p", [1, 1.5, 2, np.inf])
 def test_powers_and_names_of_minkowski(rows, p):
     mine = ours.NearestNeighbors(p=p).fit(rows)
