@@ -56,7 +56,9 @@ class _Searched:
         left = _left_to_scikit_learn(self.metric, self.metric_params, self.p)
         if left:
             if self.method not in ("auto", "exact"):
-                raise ValueError(f"method={self.method!r} is an index's, and {left} is left to scikit-learn: leave it out")
+                raise ValueError(
+                    f"method={self.method!r} is an index's, but {left} is left to scikit-learn: take 'auto'"
+                )
             return super()._fit(X, y)  # type: ignore[misc]
         if self.__sklearn_tags__().target_tags.required:
             X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True)
@@ -69,25 +71,23 @@ class _Searched:
         self._check_algorithm(issparse(X))
         self.effective_metric_, self.effective_metric_params_ = _effective(self.metric, self.metric_params, self.p)
         index = self._made()
-        self._shift = _middle(X) if resolve(index.metric, index.metric_params).metric.name in DIFFERENCES else None
-        self._index = index.fit(self._shifted(X))
+        shift = _middle(X) if resolve(index.metric, index.metric_params).metric.name in DIFFERENCES else None
+        self._index, self._shift = index.fit(_less(X, shift)), shift
         self._fit_X, self._tree, self._fit_method = X, None, "sparsenn"
         self.n_samples_fit_ = X.shape[0]
         return self
-
-    def _shifted(self: Any, X: Any) -> Any:  # noqa: N803
-        """Rows less the middle of the fitted ones, so that float32 has digits left for their differences."""
-        return X if self._shift is None else (X.toarray() if issparse(X) else X) - self._shift
 
     def _check_algorithm(self: Any, sparse: bool) -> None:
         """Complain as scikit-learn does: of a tree that does not take the metric or the rows, and of two p."""
         if self.algorithm in neighbors.VALID_METRICS and self.algorithm != "brute":
             if not isinstance(self.metric, str):
-                raise ValueError(f"algorithm={self.algorithm!r} takes metrics by name, not {self.metric!r}: leave it out")
+                raise ValueError(
+                    f"algorithm={self.algorithm!r} takes metrics by name, not {self.metric!r}: take 'auto'"
+                )
             if self.metric not in neighbors.VALID_METRICS[self.algorithm]:
                 raise ValueError(
-                    f"Metric '{self.metric}' not valid. Use sorted(sklearn.neighbors.VALID_METRICS['{self.algorithm}']) "
-                    "to get valid options, or leave algorithm out."
+                    f"Metric '{self.metric}' not valid. Use sorted(sklearn.neighbors.VALID_METRICS"
+                    f"['{self.algorithm}']) to get valid options, or algorithm='auto'."
                 )
             if sparse:
                 warnings.warn("cannot use tree with sparse input: using brute force", stacklevel=5)
@@ -178,7 +178,7 @@ class _Searched:
             )
         self._index.n_jobs = self.n_jobs
         if not own:
-            indices, distances = self._index.query(self._shifted(X), k, recall=self.recall)
+            indices, distances = self._index.query(_less(X, self._shift), k, recall=self.recall)
         else:
             indices, distances = self._own_neighbors(k - (X is OWN_ROWS))
         if X is OWN_ROWS:
@@ -205,7 +205,7 @@ class _Searched:
         if index.plan_.method == "exact" or self.recall is None or index.estimate_recall().recall >= self.recall:
             indices, distances = index.neighbor_graph
             return indices[:, :k].copy(), distances[:, :k].copy()
-        indices, distances = index.query(self._shifted(self._fit_X), k + 1, recall=self.recall)
+        indices, distances = index.query(_less(self._fit_X, self._shift), k + 1, recall=self.recall)
         others = indices != np.arange(len(indices))[:, None]
         others[others.all(axis=1), -1] = False
         return indices[others].reshape(-1, k), distances[others].reshape(-1, k)
@@ -250,7 +250,7 @@ class _Searched:
         X = self._fit_X if own else validate_data(self, X, accept_sparse="csr", reset=False)
         radius = self.radius if radius is None else radius
         indptr, indices, distances = self._index.query_radius(
-            self._shifted(X), radius, recall=self.recall, n_jobs=self.n_jobs
+            _less(X, self._shift), radius, recall=self.recall, n_jobs=self.n_jobs
         )
         if own:
             others = indices != np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
@@ -273,7 +273,7 @@ class _Searched:
 
 
 def _check_count(k: Any) -> int:
-    if not isinstance(k, numbers.Integral) or isinstance(k, bool):
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral):
         raise TypeError(f"n_neighbors does not take {type(k)} value, enter integer value")
     if k <= 0:
         raise ValueError(f"Expected n_neighbors > 0. Got {k}")
@@ -292,7 +292,12 @@ def _left_to_scikit_learn(metric: Any, metric_params: Any, p: Any) -> str | None
     if isinstance(metric, str) and metric in ("precomputed", "nan_euclidean"):
         return f"metric={metric!r}"
     power = (metric_params or {}).get("p", p)
-    fraction = isinstance(metric, str) and metric == "minkowski" and isinstance(power, numbers.Real) and 0 < power < 1
+    fraction = (
+        isinstance(metric, str)
+        and metric == "minkowski"
+        and isinstance(power, int | float | np.floating)
+        and 0 < power < 1
+    )
     return f"p={power}" if fraction else None
 
 
@@ -324,6 +329,11 @@ def _middle(X: Any) -> npt.NDArray[np.float64] | None:  # noqa: N803
         shift = np.where(step > 0, np.rint(mean / step) * step, mean)
     shift[~np.isfinite(shift)] = 0.0
     return shift if shift.any() else None
+
+
+def _less(X: Any, shift: npt.NDArray[np.float64] | None) -> Any:  # noqa: N803
+    """Rows less the middle of the fitted ones, so that float32 has digits left for their differences."""
+    return X if shift is None else (X.toarray() if issparse(X) else X) - shift
 
 
 def _split(values: npt.NDArray[Any], indptr: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
@@ -379,9 +389,9 @@ class NearestNeighbors(_Searched, neighbors.NearestNeighbors):  # type: ignore[m
     Notes
     -----
     Distances are float64, as scikit-learn's, but have float32's digits: those of dense rows less their middle under the
-    metrics of differences (minkowski and its kin), of the values themselves else. Ties are in the order of the rows. An empty row
-    is at the metric's largest distance from any other, and at 0 from another empty row, where scikit-learn has 1
-    (cosine) or no number at all.
+    metrics of differences (minkowski and its kin), of the values themselves else. Ties are in the order of the rows. An
+    empty row is at the metric's largest distance from any other, and at 0 from another empty row, where scikit-learn
+    has 1 (cosine) or no number at all.
 
     Examples
     --------

@@ -317,7 +317,11 @@ def test_the_seed_may_be_any_of_scikit_learns(rows):
         (lambda e, X: e.kneighbors(X[:, :3]), ValueError, "expecting 40 features"),
         (lambda e, X: e.radius_neighbors(X, 1.0, False, True), ValueError, "return_distance"),
         (lambda e, X: e.set_params(metric="euclidian").fit(X), InvalidParameterError, "Did you mean"),
-        (lambda e, X: e.set_params(metric="cosine", algorithm="kd_tree").fit(X), ValueError, "Metric 'cosine' not valid"),
+        (
+            lambda e, X: e.set_params(metric="cosine", algorithm="kd_tree").fit(X),
+            ValueError,
+            "Metric 'cosine' not valid",
+        ),
         (lambda e, X: e.set_params(metric=minkowski(p=3), algorithm="ball_tree").fit(X), ValueError, "by name"),
         (lambda e, X: e.set_params(method="fast").fit(X), ValueError, "method must be one of"),
         (lambda e, X: e.set_params(recall=1.5).fit(X), ValueError, "recall must be"),
