@@ -10,7 +10,7 @@ import numpy as np
 
 from sparsenn._jit import entry, kernel, maker
 from sparsenn.pynndescent import distances as dense
-from sparsenn.pynndescent.distances import ratio
+from sparsenn.pynndescent.distances import FAR, ratio
 
 
 @kernel
@@ -112,7 +112,7 @@ def sparse_alternative_jaccard(ind1, data1, ind2, data2):
     either = ind1.shape[0] + ind2.shape[0] - both
     if either == 0:
         return np.float32(0.0)
-    return np.float32(-np.log2(both / either)) if both else np.float32(np.inf)
+    return np.float32(-np.log2(both / either)) if both else FAR
 
 
 @entry
