@@ -11,10 +11,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
+from scipy.sparse import issparse
 from sklearn import neighbors
 from sklearn.base import is_classifier
 from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import check_random_state
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted, check_non_negative, validate_data
 
@@ -31,6 +33,7 @@ __all__ = [
 ]
 LEAST = 15  # edges a row of a graph that queries walk along
 AWAY = {"dot", "kantorovich", "kulsinski", "russellrao", "sinkhorn"}  # a row need not be its own nearest, or at 0
+DIFFERENCES = {"chebyshev", "euclidean", "mahalanobis", "manhattan", "minkowski", "seuclidean", "sqeuclidean"}
 OWN_ROWS: Any = object()  # in place of X: the fitted rows, each its own first neighbour
 
 
@@ -46,9 +49,16 @@ class _Searched:
     radius: float | None
 
     def _fit(self: Any, X: Any, y: Any = None) -> Any:  # noqa: N803
-        if self.metric == "precomputed":
+        if isinstance(X, neighbors.KDTree | neighbors.BallTree):
+            X = np.asarray(X.data)
+        elif hasattr(X, "_fit_X"):
+            X = X._fit_X  # rows of an estimator that is fitted
+        left = _left_to_scikit_learn(self.metric, self.metric_params, self.p)
+        if left:
             if self.method not in ("auto", "exact"):
-                raise ValueError(f"method={self.method!r} searches rows, and there are none: metric='precomputed'")
+                raise ValueError(
+                    f"method={self.method!r} is an index's, but {left} is left to scikit-learn: take 'auto'"
+                )
             return super()._fit(X, y)  # type: ignore[misc]
         if self.__sklearn_tags__().target_tags.required:
             X, y = validate_data(self, X, y, accept_sparse="csr", multi_output=True)
@@ -58,20 +68,49 @@ class _Searched:
         check_recall(self.recall, None)
         if self.__sklearn_tags__().input_tags.positive_only:
             check_non_negative(X, type(self).__name__)
+        self._check_algorithm(issparse(X))
         self.effective_metric_, self.effective_metric_params_ = _effective(self.metric, self.metric_params, self.p)
-        index = Index(
-            self.effective_metric_,
-            self.effective_metric_params_ or None,
-            max(self.n_neighbors or 0, LEAST),
-            self._method(),
-            _seed(self.random_state),
-            self.n_jobs,
-            leaf_size=self.leaf_size,
-        )
-        self._index = index.fit(X)
+        index = self._made()
+        shift = _middle(X) if resolve(index.metric, index.metric_params).metric.name in DIFFERENCES else None
+        self._index, self._shift = index.fit(_less(X, shift)), shift
         self._fit_X, self._tree, self._fit_method = X, None, "sparsenn"
         self.n_samples_fit_ = X.shape[0]
         return self
+
+    def _check_algorithm(self: Any, sparse: bool) -> None:
+        """Complain as scikit-learn does: of a tree that does not take the metric or the rows, and of two p."""
+        if self.algorithm in neighbors.VALID_METRICS and self.algorithm != "brute":
+            if not isinstance(self.metric, str):
+                raise ValueError(
+                    f"algorithm={self.algorithm!r} takes metrics by name, not {self.metric!r}: take 'auto'"
+                )
+            if self.metric not in neighbors.VALID_METRICS[self.algorithm]:
+                raise ValueError(
+                    f"Metric '{self.metric}' not valid. Use sorted(sklearn.neighbors.VALID_METRICS"
+                    f"['{self.algorithm}']) to get valid options, or algorithm='auto'."
+                )
+            if sparse:
+                warnings.warn("cannot use tree with sparse input: using brute force", stacklevel=5)
+        if self.p is not None and "p" in (self.metric_params or {}):
+            warnings.warn(
+                "Parameter p is found in metric_params. The corresponding parameter from __init__ is ignored.",
+                SyntaxWarning,
+                stacklevel=5,
+            )
+
+    def _made(self: Any) -> Index:
+        try:
+            return Index(
+                self.effective_metric_,
+                self.effective_metric_params_ or None,
+                max(self.n_neighbors or 0, LEAST),
+                self._method(),
+                _seed(self.random_state),
+                self.n_jobs,
+                leaf_size=self.leaf_size,
+            )
+        except ValueError as error:
+            raise InvalidParameterError(str(error)) from None
 
     def _method(self) -> str:
         """How the index searches: an algorithm of scikit-learn's stands for exact search."""
@@ -124,7 +163,7 @@ class _Searched:
             Bad queries, or more neighbours than there are rows.
         """
         check_is_fitted(self)
-        if self.metric == "precomputed":
+        if self._fit_method != "sparsenn":
             return super().kneighbors(self._square(X), n_neighbors, return_distance)  # type: ignore[misc]
         k = _check_count(self.n_neighbors if n_neighbors is None else n_neighbors)
         own = X is None or X is OWN_ROWS
@@ -139,7 +178,7 @@ class _Searched:
             )
         self._index.n_jobs = self.n_jobs
         if not own:
-            indices, distances = self._index.query(X, k, recall=self.recall)
+            indices, distances = self._index.query(_less(X, self._shift), k, recall=self.recall)
         else:
             indices, distances = self._own_neighbors(k - (X is OWN_ROWS))
         if X is OWN_ROWS:
@@ -150,6 +189,8 @@ class _Searched:
 
     def _square(self: Any, X: Any) -> Any:  # noqa: N803
         """Check that precomputed distances are to the fitted rows."""
+        if self.metric != "precomputed":
+            return X
         width = X.shape[1] if getattr(X, "ndim", 0) == 2 else self.n_features_in_
         if width != self.n_features_in_:
             name = type(self).__name__
@@ -164,7 +205,7 @@ class _Searched:
         if index.plan_.method == "exact" or self.recall is None or index.estimate_recall().recall >= self.recall:
             indices, distances = index.neighbor_graph
             return indices[:, :k].copy(), distances[:, :k].copy()
-        indices, distances = index.query(self._fit_X, k + 1, recall=self.recall)
+        indices, distances = index.query(_less(self._fit_X, self._shift), k + 1, recall=self.recall)
         others = indices != np.arange(len(indices))[:, None]
         others[others.all(axis=1), -1] = False
         return indices[others].reshape(-1, k), distances[others].reshape(-1, k)
@@ -201,14 +242,16 @@ class _Searched:
             Bad queries or radius; `sort_results` without distances.
         """
         check_is_fitted(self)
-        if self.metric == "precomputed":
+        if self._fit_method != "sparsenn":
             return super().radius_neighbors(self._square(X), radius, return_distance, sort_results)  # type: ignore[misc]
         if sort_results and not return_distance:
             raise ValueError("return_distance must be True if sort_results is True.")
         own = X is None
         X = self._fit_X if own else validate_data(self, X, accept_sparse="csr", reset=False)
         radius = self.radius if radius is None else radius
-        indptr, indices, distances = self._index.query_radius(X, radius, recall=self.recall, n_jobs=self.n_jobs)
+        indptr, indices, distances = self._index.query_radius(
+            _less(X, self._shift), radius, recall=self.recall, n_jobs=self.n_jobs
+        )
         if own:
             others = indices != np.repeat(np.arange(len(indptr) - 1), np.diff(indptr))
             indptr = np.concatenate([[0], np.cumsum(others)])[indptr]
@@ -230,7 +273,7 @@ class _Searched:
 
 
 def _check_count(k: Any) -> int:
-    if not isinstance(k, numbers.Integral):
+    if isinstance(k, bool) or not isinstance(k, numbers.Integral):
         raise TypeError(f"n_neighbors does not take {type(k)} value, enter integer value")
     if k <= 0:
         raise ValueError(f"Expected n_neighbors > 0. Got {k}")
@@ -242,6 +285,20 @@ def _seed(random_state: Any) -> int | None:
     if random_state is None or isinstance(random_state, numbers.Integral):
         return None if random_state is None else int(random_state)
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
+
+
+def _left_to_scikit_learn(metric: Any, metric_params: Any, p: Any) -> str | None:
+    """What only scikit-learn's own search takes, if that was asked for."""
+    if isinstance(metric, str) and metric in ("precomputed", "nan_euclidean"):
+        return f"metric={metric!r}"
+    power = (metric_params or {}).get("p", p)
+    fraction = (
+        isinstance(metric, str)
+        and metric == "minkowski"
+        and isinstance(power, int | float | np.floating)
+        and 0 < power < 1
+    )
+    return f"p={power}" if fraction else None
 
 
 def _effective(metric: Any, metric_params: Any, p: Any) -> tuple[Any, dict[str, Any]]:
@@ -257,6 +314,26 @@ def _effective(metric: Any, metric_params: Any, p: Any) -> tuple[Any, dict[str, 
     if metric == "mahalanobis" and "V" in params and "VI" not in params:
         params["VI"] = np.linalg.inv(np.asarray(params.pop("V"), np.float64))
     return metric, params
+
+
+def _middle(X: Any) -> npt.NDArray[np.float64] | None:  # noqa: N803
+    """Where dense rows lie: their mean, in steps of a power of two below their spread. None for sparse rows, or 0.
+
+    Whole numbers stay whole, and what float32 holds exactly without a shift it holds with one.
+    """
+    if issparse(X):
+        return None
+    with np.errstate(all="ignore"):
+        mean, spread = X.mean(axis=0, dtype=np.float64), X.std(axis=0, dtype=np.float64)
+        step = np.exp2(np.floor(np.log2(spread)))
+        shift = np.where(step > 0, np.rint(mean / step) * step, mean)
+    shift[~np.isfinite(shift)] = 0.0
+    return shift if shift.any() else None
+
+
+def _less(X: Any, shift: npt.NDArray[np.float64] | None) -> Any:  # noqa: N803
+    """Rows less the middle of the fitted ones, so that float32 has digits left for their differences."""
+    return X if shift is None else (X.toarray() if issparse(X) else X) - shift
 
 
 def _split(values: npt.NDArray[Any], indptr: npt.NDArray[np.int64]) -> npt.NDArray[np.object_]:
@@ -281,14 +358,15 @@ class NearestNeighbors(_Searched, neighbors.NearestNeighbors):  # type: ignore[m
     n_neighbors : int, default 5
     radius : float, default 1.0
     algorithm : "auto", "brute", "kd_tree" or "ball_tree", default "auto"
-        Anything but "auto" asks for exact search: all of scikit-learn's algorithms are exact.
+        Anything but "auto" asks for exact search: all of scikit-learn's algorithms are exact. A tree is refused under
+        metrics that scikit-learn's has not.
     leaf_size : int, default 30
         Most rows of a leaf, where a graph is begun by a forest.
     metric : str, metric or compiled function, default "minkowski"
         As in `sparsenn.Index`, and by scikit-learn's names; or "precomputed": then X is a matrix of distances
-        (dense, or a sparse graph), and scikit-learn's own search takes it.
+        (dense, or a sparse graph), and scikit-learn's own search takes it, as it does "nan_euclidean".
     p : float, default 2
-        Power of "minkowski".
+        Power of "minkowski"; below 1 it is left to scikit-learn.
     metric_params : dict, optional
     n_jobs : int, optional
         Threads; None and -1 are all processors.
@@ -310,9 +388,10 @@ class NearestNeighbors(_Searched, neighbors.NearestNeighbors):  # type: ignore[m
 
     Notes
     -----
-    Distances are float64, as scikit-learn's, but have float32's digits. Ties are in the order of the rows. An empty row
-    is at the metric's largest distance from any other, and at 0 from another empty row, where scikit-learn has 1
-    (cosine) or no number at all.
+    Distances are float64, as scikit-learn's, but have float32's digits: those of dense rows less their middle under the
+    metrics of differences (minkowski and its kin), of the values themselves else. Ties are in the order of the rows. An
+    empty row is at the metric's largest distance from any other, and at 0 from another empty row, where scikit-learn
+    has 1 (cosine) or no number at all.
 
     Examples
     --------
@@ -426,7 +505,7 @@ class KNeighborsTransformer(_Searched, neighbors.KNeighborsTransformer):  # type
         """
         self.fit(X)
         if (
-            self.metric == "precomputed"
+            self._fit_method != "sparsenn"
             or self.effective_metric_ in AWAY
             or not isinstance(self.effective_metric_, str)
         ):

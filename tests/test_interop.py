@@ -1,9 +1,11 @@
 """Neighbours of the ecosystem, for real: the packages of the extra `interop`."""
 
+import pathlib
+import re
+
 import numpy as np
 import pytest
 import scipy.sparse as sp
-from sklearn.cluster import HDBSCAN
 from sklearn.datasets import load_digits
 from sklearn.manifold import trustworthiness
 
@@ -20,28 +22,29 @@ def digits():
     return sp.csr_matrix(X[:400].astype(np.float32)), y[:400]
 
 
-def test_umap_takes_a_graph(digits):
-    umap = pytest.importorskip("umap", reason='pip install "sparsenn[interop]"')
-    X, _ = digits
-    indices, distances = NNDescent(X, "cosine", n_neighbors=15, random_state=0).neighbor_graph
-    mapper = umap.UMAP(precomputed_knn=(indices, distances), n_epochs=50, random_state=0, init="random")
-    assert trustworthiness(X.toarray(), mapper.fit_transform(X), metric="cosine") > 0.9
+def run(section, number=0, **names):
+    """Run a block of code of docs/sklearn.md as it stands there; return the names that it leaves."""
+    page = (pathlib.Path(__file__).parent.parent / "docs" / "sklearn.md").read_text(encoding="utf-8")
+    part = page.split(f"\n## {section}\n")[1].split("\n## ")[0]
+    exec(re.findall(r"```python\n(.*?)```", part, re.DOTALL)[number], names)
+    return names
 
 
-def test_umap_takes_a_transformers_graph(digits):
-    umap = pytest.importorskip("umap", reason='pip install "sparsenn[interop]"')
+def test_umap_takes_graphs(digits):
+    pytest.importorskip("umap", reason='pip install "sparsenn[interop]"')
     X, _ = digits
-    graph = KNeighborsTransformer(n_neighbors=15, metric="cosine").fit_transform(X)
-    order = np.asarray(graph.indices).reshape(-1, 16)[:, :15], graph.data.reshape(-1, 16)[:, :15].astype(np.float32)
-    mapper = umap.UMAP(precomputed_knn=order, n_epochs=50, random_state=0, init="random")
-    assert trustworthiness(X.toarray(), mapper.fit_transform(X), metric="cosine") > 0.9
+    names = run("UMAP", X=X)
+    assert trustworthiness(X.toarray(), names["embedding"], metric="cosine") > 0.9
+    embedding = run("UMAP", 1, X=X, umap=names["umap"])["embedding"]
+    assert trustworthiness(X.toarray(), embedding, metric="cosine") > 0.9
 
 
 def test_umap_searches_by_our_index_when_told(digits, monkeypatch):
     pytest.importorskip("umap", reason='pip install "sparsenn[interop]"')
     import umap.umap_
 
-    monkeypatch.setattr(umap.umap_, "NNDescent", NNDescent)
+    monkeypatch.setattr(umap.umap_, "NNDescent", None)  # so that it is put back
+    run("UMAP", 2, NNDescent=NNDescent)
     X, _ = digits
     mapper = umap.UMAP(n_epochs=50, random_state=0, init="random", force_approximation_algorithm=True)
     mapper.fit(X[:350])
@@ -53,9 +56,7 @@ def test_umap_searches_by_our_index_when_told(digits, monkeypatch):
 
 def test_hdbscan_of_scikit_learn_takes_distances(digits):
     X, y = digits
-    labels = HDBSCAN(min_cluster_size=8, metric="precomputed", copy=True).fit_predict(
-        sn.pairwise_distances(X, metric="cosine").astype(float)
-    )
+    labels = run("HDBSCAN", X=X)["labels"]
     found = labels >= 0
     assert found.mean() > 0.3
     same = labels[found][:, None] == labels[found]
@@ -63,16 +64,9 @@ def test_hdbscan_of_scikit_learn_takes_distances(digits):
 
 
 def test_opentsne_takes_a_graph(digits):
-    openTSNE = pytest.importorskip("openTSNE", reason='pip install "sparsenn[interop]"')  # noqa: N806
+    pytest.importorskip("openTSNE", reason='pip install "sparsenn[interop]"')
     X, _ = digits
-    indices, distances = sn.Index("cosine", n_neighbors=30).fit(X).neighbor_graph
-    neighbours = openTSNE.nearest_neighbors.PrecomputedNeighbors(indices, distances)
-    affinities = openTSNE.affinity.PerplexityBasedNN(knn_index=neighbours, perplexity=10)
-    start = np.random.default_rng(0).normal(scale=1e-4, size=(400, 2))
-    picture = openTSNE.TSNE(n_iter=150, early_exaggeration_iter=50, random_state=0).fit(
-        affinities=affinities, initialization=start
-    )
-    assert trustworthiness(X.toarray(), np.asarray(picture), metric="cosine") > 0.9
+    assert trustworthiness(X.toarray(), np.asarray(run("openTSNE", X=X)["embedding"]), metric="cosine") > 0.9
 
 
 @pytest.mark.parametrize("transformer", [KNeighborsTransformer, PyNNDescentTransformer])

@@ -1,6 +1,7 @@
 import inspect
 import io
 import pickle
+import re
 import warnings
 
 import joblib
@@ -12,6 +13,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.spatial import distance as scipy_distance
 
 import sparsenn as sn
+import sparsenn.pynndescent
 from sparsenn.pynndescent import NNDescent, PyNNDescentTransformer, distances, graph_utils, sparse
 
 
@@ -47,6 +49,30 @@ def test_parameters_stand_in_pynndescents_order():
     ):
         mine, other = inspect.signature(ours).parameters, inspect.signature(theirs).parameters
         assert [(p.name, p.default) for p in mine.values()] == [(p.name, p.default) for p in other.values()]
+
+
+def test_attributes_are_pynndescents(dense):
+    given = {"diversify_prob": 0.5, "pruning_degree_multiplier": 2.0, "quantization": "int8", "max_rptree_depth": 9}
+    with pytest.warns(FutureWarning):
+        index = NNDescent(dense, n_neighbors=5, low_memory=False, random_state=4, **given)
+    for name, value in given.items():
+        assert getattr(index, name.replace("pruning", "prune")) == value
+    assert not index.low_memory
+    for state in (index.rng_state, index.search_rng_state):
+        assert state.dtype == np.int64
+        assert state.shape == (3,)
+    assert_array_equal(NNDescent(dense, random_state=4).rng_state, index.rng_state)
+    pynndescent = pytest.importorskip("pynndescent", reason="to compare attributes with")
+    theirs = set(re.findall(r"self\.([a-z]\w*) =", inspect.getsource(pynndescent.NNDescent.__init__)))
+    assert len(theirs) > 25
+    assert theirs <= set(vars(index))
+    assert sparsenn.pynndescent.__version__ == pynndescent.__version__
+
+
+@pytest.mark.parametrize("wide", [True, False])
+def test_a_callable_may_have_angular_trees(dense, wide):
+    assert NNDescent(dense, distances.euclidean, n_neighbors=5, angular_trees=wide)._angular_trees is wide
+    assert not NNDescent(dense, n_neighbors=5, angular_trees=wide)._angular_trees
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "cosine", "manhattan"])
@@ -98,9 +124,11 @@ def test_queries(dense, rows):
         assert_allclose(found, true.distances, rtol=1e-5)
         assert_array_equal(index.query_indices(X[:100], 7, 0.2), indices)
         assert_array_equal(index.query(X[:100], 7, 0.2, return_distances=False), indices)
-        with pytest.raises(ValueError, match="columns"):
+        with pytest.raises(
+            ValueError, match=rf"2-D array with {X.shape[1]} features, got shape \(5, {X.shape[1] - 1}\)"
+        ):
             index.query(X[:5, :-1])
-    with pytest.raises(ValueError, match="2 dimensions"):
+    with pytest.raises(ValueError, match=r"query_data must be a 2-D array with 6 features, got shape \(6,\)"):
         NNDescent(dense).query(dense[0])
 
 
@@ -196,6 +224,17 @@ def test_messages(dense, monkeypatch, capsys):
     lines = said(verbose=True).splitlines()
     assert lines[0].endswith("Building RP forest with 5 trees")
     assert lines[1].endswith("NN descent for 2 iterations")
+    assert lines[2:] == ["\t 1  /  2", "\t 2  /  2"]
+    short = said(verbose=True, delta=0.9).splitlines()
+    assert short[2:] == ["\t 1  /  2", "\tStopping threshold met -- exiting after 1 iterations"]
+    index = NNDescent(dense, n_neighbors=4, verbose=True, compressed=True)
+    capsys.readouterr()
+    index.prepare()
+    told = capsys.readouterr().out
+    assert "Building and compiling search function" in told
+    assert "Compressing index by removing unneeded attributes" in told
+    index.query(dense[:3])
+    assert capsys.readouterr().out == ""
     PyNNDescentTransformer(n_neighbors=4, n_trees=5, n_iters=2, verbose=True, random_state=0).fit_transform(dense)
     printed = capsys.readouterr().out
     for text in ("Creating index", "5 trees", "2 iterations", "Constructing neighbor matrix", "Compressing index"):
@@ -298,6 +337,79 @@ def test_parameters_of_metrics_by_their_names(dense):
     NNDescent(dense, "mahalanobis", {"vinv": inverse}, 5)
     own = NNDescent(dense, distances.euclidean, n_neighbors=5).query(dense[:4], 3)
     assert_allclose(own[1], NNDescent(dense, n_neighbors=5).query(dense[:4], 3)[1], atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["wasserstein_1d", "circular_kantorovich"])
+@pytest.mark.parametrize("power", [1, 2])
+def test_powers_of_transport(dense, name, power):
+    X, measure = dense[:60], distances.named_distances[name]
+    index = NNDescent(X, name, {"p": power}, 5, random_state=0)
+    far = [[measure(x, y, power) for y in X] for x in X]
+    assert_allclose(index.query(X[:20], 4)[1], np.sort(far, axis=1)[:20, :4], rtol=1e-4, atol=1e-6)
+    if name == "wasserstein_1d" or power == 1:
+        sparse_index = NNDescent(sp.csr_matrix(X), name, {"p": power}, 5, random_state=0)
+        assert_allclose(sparse_index.neighbor_graph[1], index.neighbor_graph[1], rtol=1e-4, atol=1e-6)
+    else:
+        with pytest.raises(ValueError, match="on dense rows only"):
+            NNDescent(sp.csr_matrix(X), name, {"p": power}, 5)
+
+
+def test_transport_of_sparse_rows_takes_a_matrix(dense):
+    X = sp.csr_matrix(dense[:30])
+    for kwds in (None, {"ground_metric": distances.euclidean}):
+        with pytest.raises(ValueError, match="1 - numpy.eye"):
+            NNDescent(X, "kantorovich", kwds, 5)
+    indices, found = NNDescent(X, "wasserstein", {"cost": 1 - np.eye(6)}, 5).neighbor_graph
+    shares = dense[:30] / dense[:30].sum(axis=1, keepdims=True)
+    assert_allclose(found[:, 1], np.abs(shares - shares[indices[:, 1]]).sum(axis=1) / 2, rtol=1e-4)
+
+
+def test_callables_whose_parameters_are_arrays(dense):
+    sigma = dense.var(axis=0)
+    for function, kwds in ((distances.standardised_euclidean, {"sigma": sigma}), (distances.spearmanr, None)):
+        index = NNDescent(dense, function, kwds, 5, random_state=0)
+        expected = [function(dense[0], y, *(kwds or {}).values()) for y in dense]
+        assert_allclose(index.query(dense[:1], 3)[1][0], np.sort(expected)[:3], atol=1e-5)
+
+
+def test_defaults_of_callables(dense):
+    x, y = dense[:2]
+    for name in ("seuclidean", "mahalanobis", "weighted_minkowski"):
+        assert distances.named_distances[name](x, y) == pytest.approx(distances.euclidean(x, y))
+    for name in ("kantorovich", "sinkhorn"):
+        with pytest.raises(ValueError, match=f"{name} needs cost"):
+            distances.named_distances[name](x, y)
+    theirs = pytest.importorskip("pynndescent.distances", reason="to compare signatures with")
+    for name, function in distances.named_distances.items():
+        mine, other = (
+            inspect.signature(getattr(f, "py_func", f)).parameters.values()
+            for f in (function, theirs.named_distances[name])
+        )
+        kinds = [[(p.name, p.default is p.empty) for p in own] for own in (mine, other)]
+        assert kinds[0] == kinds[1], name
+
+
+def test_alternative_jaccard_of_rows_that_share_nothing():
+    x, y = np.eye(2, dtype=np.float32)
+    one = np.ones(1, np.float32)
+    far = distances.alternative_jaccard(x, y)
+    assert far == np.inf
+    assert distances.correct_alternative_jaccard(far) == 1
+    assert sparse.sparse_alternative_jaccard(np.array([0]), one, np.array([1]), one) == np.finfo(np.float32).max
+
+
+def test_values_of_proxies(dense):
+    assert distances.proxy_distances["proxy_jensen_shannon"]["true_dist"] is distances.jensen_shannon_divergence
+    index = NNDescent(dense[:50], "proxy_jensen-shannon", n_neighbors=4)
+    same = NNDescent(dense[:50], "jensen-shannon", n_neighbors=4)
+    assert_array_equal(index.neighbor_graph[1], same.neighbor_graph[1])
+    theirs = pytest.importorskip("pynndescent.distances", reason="to compare values with").proxy_distances
+    assert set(theirs) == set(distances.proxy_distances)
+    x, y, empty = dense[0] * np.array([1, 0, 1, 1, 0, 1], np.float32), dense[1], np.zeros(6, np.float32)
+    for name, proxy in {name: pair["proxy_dist"] for name, pair in distances.proxy_distances.items()}.items():
+        for a, b in ((x, y), (x, empty), (-x, y)):
+            if (a >= 0).all() or name == "proxy_inner_product":
+                assert proxy(a, b) == pytest.approx(float(theirs[name]["proxy_dist"](a, b)), rel=1e-4, abs=1e-6), name
 
 
 # Independent of the implementation: SciPy, and formulas over sets.
@@ -460,6 +572,27 @@ def test_graphs_are_made_whole(container):
             assert between[between > 0].min() == pytest.approx(
                 max(D[np.ix_(part == a, part == b)].min(), np.finfo(np.float32).eps), rel=1e-5
             )
+
+
+def test_each_part_is_asked_for_once(monkeypatch):
+    X = np.random.default_rng(0).uniform(size=(90, 2))
+    index = NNDescent(X, n_neighbors=4, random_state=0)
+    part = np.arange(90) // 3
+    graph = sp.csr_matrix((part[:, None] == part).astype(np.float32))
+    asked, query = [], index._index.query
+    monkeypatch.setattr(index._index, "query", lambda *a, **k: asked.append(len(a[0])) or query(*a, **k))
+    whole = graph_utils.connect_graph(graph, index)
+    assert len(asked) == 29
+    assert whole.nnz == graph.nnz + 30 * 29
+    assert connected_components(whole)[0] == 1
+    search = graph_utils.create_component_search(index)
+    i, j, length = graph_utils.find_component_connection_edge(
+        np.arange(3), np.arange(6, 9), search, index._raw_data, None, index.rng_state
+    )
+    assert whole[i, j] == whole[j, i] == pytest.approx(length)
+    assert length == pytest.approx(np.linalg.norm(X[:3, None] - X[None, 6:9], axis=2).min(), rel=1e-5)
+    connected = graph_utils.connect_graph(whole, index)
+    assert (connected != whole).nnz == 0
 
 
 def test_no_warning_where_nothing_is_unusual(dense):

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import scipy.sparse as sp
 from numpy.testing import assert_allclose, assert_array_equal
+from scipy.spatial import distance
 from sklearn import neighbors
 from sklearn.base import clone
 from sklearn.cluster import DBSCAN, SpectralClustering
@@ -14,6 +15,7 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.manifold import TSNE
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import make_pipeline
+from sklearn.utils._param_validation import InvalidParameterError
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import sparsenn as sn
@@ -65,6 +67,46 @@ def test_neighbours_are_scikit_learns(rows, metric, sparse):
         got, want = mine.radius_neighbors(own, radius), theirs.radius_neighbors(their, radius, sort_results=True)
         for a, b in zip(got[0], want[0], strict=True):
             assert_allclose(a, b, atol=2e-6)
+
+
+@pytest.mark.parametrize("method", ["exact", "graph"])
+@pytest.mark.parametrize(
+    ("metric", "params"),
+    [
+        ("euclidean", None),
+        ("sqeuclidean", None),
+        ("cityblock", None),
+        ("chebyshev", None),
+        ("minkowski", {"w": np.array([1.0, 3.0])}),
+        ("seuclidean", {"V": np.array([1.0, 2.0])}),
+        ("mahalanobis", {"VI": np.array([[2.0, 0.5], [0.5, 1.0]])}),
+    ],
+)
+def test_rows_far_from_zero_keep_their_differences(metric, params, method):
+    """Seconds since 1970, and what varies little: float32 has no digits left for them."""
+    rng = np.random.default_rng(2)
+    X = np.column_stack([1.7e9 + rng.uniform(0, 9e4, 120), 1e12 + 3e4 * rng.normal(size=120)])
+    mine = ours.NearestNeighbors(n_neighbors=3, metric=metric, metric_params=params, method=method).fit(X)
+    for queries in (X[:20] + 1, None):
+        far = distance.cdist(X if queries is None else queries, X, metric, **(params or {}))
+        if queries is None:
+            np.fill_diagonal(far, np.inf)
+        ids = np.argsort(far, axis=1)[:, :3]
+        distances, indices = mine.kneighbors(queries)
+        assert_allclose(distances, np.take_along_axis(far, ids, axis=1), rtol=1e-5, atol=1e-2)
+        assert_array_equal(indices, ids)
+        radius = float(np.median(distances)) * 1.00001
+        for found, row in zip(mine.radius_neighbors(queries, radius)[1], far, strict=True):
+            assert_array_equal(np.sort(found), np.flatnonzero(row <= radius))
+    mine._index.estimate_recall = lambda: sn.RecallEstimate(0.5, 0.4, 0.6, 10)  # fitted rows, asked like queries
+    assert_array_equal(mine.set_params(recall=1).kneighbors()[1], ids)
+    assert_array_equal(mine.kneighbors(sp.csr_array(X[:9]))[1][:, 0], np.arange(9))
+
+
+def test_whole_numbers_stay_whole():
+    X = np.random.default_rng(1).integers(0, 9, (80, 6))
+    found = ours.NearestNeighbors(metric="sqeuclidean").fit(X).kneighbors()[0]
+    assert_array_equal(found, neighbors.NearestNeighbors(metric="sqeuclidean").fit(X).kneighbors()[0])
 
 
 @pytest.mark.parametrize("p", [1, 1.5, 2, np.inf])
@@ -187,6 +229,48 @@ def test_precomputed_distances(rows):
         ours.NearestNeighbors(metric="precomputed", method="graph").fit(square)
 
 
+@pytest.mark.filterwarnings("ignore:Mind that for 0 < p < 1")  # scikit-learn's
+@pytest.mark.parametrize("how", [{"p": 0.5}, {"metric_params": {"p": 0.5}, "p": None}, {"metric": "nan_euclidean"}])
+def test_what_only_scikit_learn_takes_is_left_to_it(rows, how):
+    X = rows.toarray()[:60]
+    if "metric" in how:
+        X[::7, 3] = np.nan
+    mine, theirs = ours.NearestNeighbors(**how).fit(X), neighbors.NearestNeighbors(**how).fit(X)
+    for a, b in zip(mine.kneighbors(X[:9]), theirs.kneighbors(X[:9]), strict=True):
+        assert_array_equal(a, b)
+    assert_array_equal(mine.radius_neighbors(None, 9.0)[1][4], theirs.radius_neighbors(None, 9.0)[1][4])
+    graph = ours.KNeighborsTransformer(**how).fit_transform(X)
+    assert (graph != neighbors.KNeighborsTransformer(**how).fit_transform(X)).nnz == 0
+    with pytest.raises(ValueError, match="left to scikit-learn"):
+        ours.NearestNeighbors(method="graph", **how).fit(X)
+
+
+def test_rows_of_trees_and_of_estimators(rows):
+    X = rows.toarray()
+    expected = ours.NearestNeighbors().fit(X).kneighbors(X[:9])
+    for given in (
+        neighbors.KDTree(X),
+        neighbors.BallTree(X),
+        neighbors.NearestNeighbors().fit(X),
+        ours.NearestNeighbors().fit(X),
+    ):
+        for a, b in zip(ours.NearestNeighbors().fit(given).kneighbors(X[:9]), expected, strict=True):
+            assert_array_equal(a, b)
+    y = np.arange(300) % 3
+    voted = ours.KNeighborsClassifier().fit(neighbors.KDTree(X), y).predict(X[:9])
+    assert_array_equal(voted, ours.KNeighborsClassifier().fit(X, y).predict(X[:9]))
+
+
+def test_warnings_are_scikit_learns(rows):
+    with pytest.warns(UserWarning, match="cannot use tree with sparse input") as caught:
+        ours.NearestNeighbors(algorithm="kd_tree").fit(rows)
+    assert caught[0].filename == __file__
+    with pytest.warns(SyntaxWarning, match="Parameter p is found in metric_params") as caught:
+        estimator = ours.NearestNeighbors(metric_params={"p": 3}).fit(rows)
+    assert caught[0].filename == __file__
+    assert_array_equal(estimator.kneighbors()[0], ours.NearestNeighbors(p=3).fit(rows).kneighbors()[0])
+
+
 def test_names_clones_and_pickles(rows):
     estimator = ours.KNeighborsTransformer(n_neighbors=3, metric="jaccard", method="exact", recall=0.9, random_state=7)
     assert clone(estimator).get_params() == estimator.get_params()
@@ -227,11 +311,18 @@ def test_the_seed_may_be_any_of_scikit_learns(rows):
     [
         (lambda e, X: e.kneighbors(X, 0), ValueError, "Expected n_neighbors > 0"),
         (lambda e, X: e.kneighbors(X, 2.5), TypeError, "integer"),
+        (lambda e, X: e.kneighbors(X, True), TypeError, "integer"),
         (lambda e, X: e.kneighbors(None, 300), ValueError, "n_neighbors < n_samples_fit"),
         (lambda e, X: e.kneighbors(X, 301), ValueError, "n_neighbors <= n_samples_fit"),
         (lambda e, X: e.kneighbors(X[:, :3]), ValueError, "expecting 40 features"),
         (lambda e, X: e.radius_neighbors(X, 1.0, False, True), ValueError, "return_distance"),
-        (lambda e, X: e.set_params(metric="euclidian").fit(X), ValueError, "Did you mean"),
+        (lambda e, X: e.set_params(metric="euclidian").fit(X), InvalidParameterError, "Did you mean"),
+        (
+            lambda e, X: e.set_params(metric="cosine", algorithm="kd_tree").fit(X),
+            ValueError,
+            "Metric 'cosine' not valid",
+        ),
+        (lambda e, X: e.set_params(metric=minkowski(p=3), algorithm="ball_tree").fit(X), ValueError, "by name"),
         (lambda e, X: e.set_params(method="fast").fit(X), ValueError, "method must be one of"),
         (lambda e, X: e.set_params(recall=1.5).fit(X), ValueError, "recall must be"),
     ],

@@ -12,4 +12,5 @@ nowhere else. `docs/pynndescent.md` lists every parameter and what it does.
 from sparsenn.pynndescent.nndescent import NNDescent
 from sparsenn.pynndescent.transformer import PyNNDescentTransformer
 
+__version__ = "0.7.0"  # of PyNNDescent, whose interface this is
 __all__ = ["NNDescent", "PyNNDescentTransformer"]

@@ -73,8 +73,10 @@ def euclidean(x, y):
 
 
 @entry
-def standardised_euclidean(x, y, sigma):
-    """√Σ(x−y)²/σ."""
+def standardised_euclidean(x, y, sigma=None):
+    """√Σ(x−y)²/σ; σ is 1 if not given."""
+    if sigma is None:
+        return euclidean(x, y)
     total = 0.0
     for i in range(x.shape[0]):
         total += (x[i] - y[i]) ** 2 / sigma[i]
@@ -109,8 +111,10 @@ def minkowski(x, y, p=2):
 
 
 @entry
-def weighted_minkowski(x, y, w, p=2):
-    """(Σ w|x−y|^p)^(1/p)."""
+def weighted_minkowski(x, y, w=None, p=2):
+    """(Σ w|x−y|^p)^(1/p); w is 1 if not given."""
+    if w is None:
+        return minkowski(x, y, p)
     total = 0.0
     for i in range(x.shape[0]):
         total += w[i] * np.abs(x[i] - y[i]) ** p
@@ -118,8 +122,10 @@ def weighted_minkowski(x, y, w, p=2):
 
 
 @entry
-def mahalanobis(x, y, vinv):
-    """√(x−y)ᵀ V⁻¹ (x−y)."""
+def mahalanobis(x, y, vinv=None):
+    """√(x−y)ᵀ V⁻¹ (x−y); V is the identity if not given."""
+    if vinv is None:
+        return euclidean(x, y)
     total = 0.0
     for i in range(x.shape[0]):
         part = 0.0
@@ -170,7 +176,7 @@ def alternative_jaccard(x, y):
     both, only_x, only_y = count(x, y)
     if both + only_x + only_y == 0:
         return np.float32(0.0)
-    return np.float32(-np.log2(both / (both + only_x + only_y))) if both else FAR
+    return np.float32(-np.log2(both / (both + only_x + only_y))) if both else np.float32(np.inf)
 
 
 @entry
@@ -414,6 +420,62 @@ def bit_jaccard(x, y):
     return np.float32(-np.log(shared / either)) if either else np.float32(0.0)
 
 
+@entry
+def proxy_inner_product(x, y):
+    """1/√(x·y) − log₂ cos; the largest float32 where x·y is below 0."""
+    xy, xx, yy = products(x, y)
+    if xx == 0.0 or yy == 0.0 or xy < 0.0:
+        return FAR
+    return np.float32(1.0 / np.sqrt(xy) - np.log2(xy / np.sqrt(xx * yy)))
+
+
+@entry
+def proxy_wasserstein_1d(x, y):
+    """Σ|CDF_x − CDF_y|."""
+    return np.float32(wasserstein_1d(x, y, 1)) if x.sum() != 0.0 and y.sum() != 0.0 else FAR
+
+
+@entry
+def proxy_circular_kantorovich(x, y):
+    """Σ|CDF_x − CDF_y − μ|, μ the mean of CDF_x − CDF_y."""
+    if x.sum() == 0.0 or y.sum() == 0.0:
+        return FAR
+    apart = np.cumsum(x / x.sum()) - np.cumsum(y / y.sum())
+    return np.float32(np.abs(apart - apart.mean()).sum())
+
+
+@entry
+def proxy_kantorovich(x, y):
+    """½ Σ|p−q| + 1 − Σ√(pq), rows as shares p and q."""
+    shared, sum_x, sum_y = roots(x, y)
+    if sum_x == 0.0 or sum_y == 0.0:
+        return FAR
+    apart = 0.0
+    for i in range(x.shape[0]):
+        apart += np.abs(x[i] / sum_x - y[i] / sum_y)
+    return np.float32(0.5 * apart + 1.0 - shared / np.sqrt(sum_x * sum_y))
+
+
+@entry
+def proxy_jensen_shannon(x, y):
+    """1 − (Σ√(pq))², rows as shares p and q."""
+    shared, sum_x, sum_y = roots(x, y)
+    return np.float32(1.0 - shared * shared / (sum_x * sum_y)) if sum_x != 0.0 and sum_y != 0.0 else FAR
+
+
+@entry
+def proxy_symmetric_kl(x, y):
+    """Σ (p−q)² / (p+q), rows as shares p and q."""
+    _, sum_x, sum_y = roots(x, y)
+    if sum_x == 0.0 or sum_y == 0.0:
+        return FAR
+    total = 0.0
+    for i in range(x.shape[0]):
+        p, q = x[i] / sum_x, y[i] / sum_y
+        total += ratio((p - q) ** 2, p + q)
+    return np.float32(total)
+
+
 def rankdata(a: Any, method: str = "average") -> Any:
     """Ranks from 1, as `scipy.stats.rankdata`; a float64 array. Not compiled."""
     return scipy.stats.rankdata(np.ravel(a), method).astype(np.float64)
@@ -424,17 +486,19 @@ def spearmanr(x: Any, y: Any) -> float:
     return float(correlation(rankdata(x), rankdata(y)))
 
 
-def kantorovich(x: Any, y: Any, cost: Any, max_iter: int = 100_000) -> float:
+def kantorovich(x: Any, y: Any, cost: Any = None, max_iter: int = 100_000) -> float:
     """Least Σ plan · cost, exactly: `max_iter` never stops it. Not compiled."""
     return _transported("kantorovich", x, y, {"cost": cost})
 
 
-def sinkhorn(x: Any, y: Any, cost: Any, regularization: float = 1.0) -> float:
+def sinkhorn(x: Any, y: Any, cost: Any = None, regularization: float = 1.0) -> float:
     """Entropic transport cost, as in `sparsenn.metrics`. Not compiled."""
     return _transported("sinkhorn", x, y, {"cost": cost, "regularization": regularization})
 
 
 def _transported(metric: str, x: Any, y: Any, params: dict[str, Any]) -> float:
+    if params["cost"] is None:
+        raise ValueError(f"{metric} needs cost, a matrix of what moving mass costs from column i to column j")
     return float(pairwise_distances(np.atleast_2d(x), np.atleast_2d(y), metric=metric, metric_params=params)[0, 0])
 
 
@@ -460,6 +524,7 @@ def true_angular_from_alt_cosine(d: Any) -> Any:
 
 sokal_michener = rogers_tanimoto
 direct_cosine = dot
+proxy_sinkhorn = proxy_kantorovich
 correct_alternative_jaccard = correct_alternative_cosine
 
 named_distances: dict[str, Callable[..., Any]] = {
@@ -528,4 +593,19 @@ fast_distance_alternatives: dict[str, dict[str, Callable[..., Any]]] = {
     "true_angular": {"dist": alternative_cosine, "correction": true_angular_from_alt_cosine},
     "hellinger": {"dist": alternative_hellinger, "correction": correct_alternative_hellinger},
     "jaccard": {"dist": alternative_jaccard, "correction": correct_alternative_jaccard},
+}
+
+# What PyNNDescent searches by in place of the true metric. An index here takes these names too, and has its own ways.
+proxy_distances: dict[str, dict[str, Callable[..., Any]]] = {
+    f"proxy_{name}": {"proxy_dist": proxy, "true_dist": named_distances[name]}
+    for proxy, names in (
+        (proxy_inner_product, ("inner_product",)),
+        (proxy_wasserstein_1d, ("wasserstein_1d", "wasserstein-1d")),
+        (proxy_kantorovich, ("kantorovich", "wasserstein")),
+        (proxy_circular_kantorovich, ("circular_kantorovich", "circular_wasserstein")),
+        (proxy_jensen_shannon, ("jensen_shannon", "jensen-shannon")),
+        (proxy_symmetric_kl, ("symmetric_kl", "symmetric-kl")),
+        (proxy_sinkhorn, ("sinkhorn",)),
+    )
+    for name in names
 }

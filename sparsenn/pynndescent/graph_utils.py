@@ -1,6 +1,6 @@
 """Graphs of neighbours as matrices, and whole."""
 
-from itertools import combinations
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -64,11 +64,66 @@ def connect_graph(graph: Any, index: NNDescent, search_size: int = 10, n_jobs: i
     4.0
     """
     n_parts, part = connected_components(graph)
-    joined = graph.tolil()
-    for a, b in combinations(range(n_parts), 2):
-        few, many = sorted((np.flatnonzero(part == a), np.flatnonzero(part == b)), key=len)
-        found = index._index.query(index._raw_data[few], 1, allowed=many, n_jobs=n_jobs)
-        nearest = int(np.argmin(found.distances[:, 0]))
-        i, j = few[nearest], found.indices[nearest, 0]
-        joined[i, j] = joined[j, i] = max(float(index._values(found.distances)[nearest, 0]), EPS)
-    return joined.tocsr()
+    order = np.argsort(np.bincount(part, minlength=n_parts)[part] * n_parts + part, kind="stable")
+    last = np.append(np.flatnonzero(np.diff(part[order])) + 1, len(order))
+    ends, begin = [], 0
+    for end in last[:-1]:  # the smallest first: the rows of all larger parts look for their nearest in it
+        few, others = order[begin:end], order[end:]
+        found = index._index.query(index._raw_data[others], 1, allowed=few, n_jobs=n_jobs)
+        nearest = np.lexsort((found.distances[:, 0], part[others]))
+        first = nearest[np.unique(part[others][nearest], return_index=True)[1]]
+        length = np.maximum(index._values(found.distances[first, 0]), EPS)
+        ends.append((others[first], found.indices[first, 0], length))
+        begin = end
+    if not ends:
+        return graph.tocsr()
+    i, j, length = (np.concatenate(arrays) for arrays in zip(*ends, strict=True))
+    old = graph.tocoo()
+    values = np.concatenate([old.data, length, length]).astype(graph.dtype)
+    whole = sp.csr_array if isinstance(graph, sp.sparray) else sp.csr_matrix
+    return whole((values, (np.concatenate([old.row, i, j]), np.concatenate([old.col, j, i]))), shape=graph.shape)
+
+
+def create_component_search(index: NNDescent) -> Callable[..., Any]:
+    """Return the search that `find_component_connection_edge` takes.
+
+    Returns
+    -------
+    callable
+        ``search(query_points, candidate_indices, k, epsilon, visited)``: indices and distances of the k nearest of the
+        candidates, exactly, and nearest first; `epsilon` and `visited` are without effect.
+    """
+
+    def search(query_points: Any, candidate_indices: Any, k: int, epsilon: float = 0.0, visited: Any = None) -> Any:
+        found = index._index.query(query_points, k, allowed=candidate_indices)
+        return found.indices, index._values(found.distances)
+
+    return search
+
+
+def find_component_connection_edge(
+    component1: Any,
+    component2: Any,
+    search_closure: Callable[..., Any],
+    raw_data: Any,
+    visited: Any = None,
+    rng_state: Any = None,
+    search_size: int = 10,
+    epsilon: float = 0.0,
+) -> tuple[int, int, float]:
+    """Return the shortest edge between two parts: a row of each, and their distance.
+
+    Parameters
+    ----------
+    component1, component2 : array of int
+        Rows of the index, as they were given to it.
+    search_closure : callable
+        Of `create_component_search`.
+    raw_data : array or sparse matrix
+        ``index._raw_data``.
+    visited, rng_state, search_size, epsilon
+        Without effect: the edge is found exactly.
+    """
+    indices, distances = search_closure(raw_data[component1], component2, 1, epsilon, visited)
+    nearest = int(np.argmin(distances[:, 0]))
+    return int(component1[nearest]), int(indices[nearest, 0]), float(distances[nearest, 0])

@@ -3,6 +3,7 @@
 import time
 import warnings
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,26 @@ import numpy.typing as npt
 import scipy.sparse as sp
 from sklearn.utils import check_array, check_random_state
 
+from sparsenn.building import Recipe
 from sparsenn.index import Index
+from sparsenn.pynndescent import distances as dense
+from sparsenn.pynndescent.sparse import sparse_wasserstein_1d
 
 ANGULAR = {"cosine", "direct_cosine", "dot", "correlation", "dice", "jaccard", "hellinger", "hamming"}
 UNIT = {"cosine", "direct_cosine", "dot"}  # of which an empty query is at 1 from every dense row
 BITS = {"bit_hamming", "bit_jaccard"}
 METRICS = {"dot": "cosine", "direct_cosine": "cosine", "inner_product": "dot"}
 PARAMETERS = {"sigma": "V", "vinv": "VI", "v": "V", "vi": "VI"}
+POWERS = {dense.wasserstein_1d: sparse_wasserstein_1d, dense.circular_kantorovich: None}  # with p, and on sparse rows
+# Callables whose parameters are arrays, or that are not compiled: the metric of that name has the same values.
+NAMED = {
+    dense.standardised_euclidean: "seuclidean",
+    dense.weighted_minkowski: "weighted_minkowski",
+    dense.mahalanobis: "mahalanobis",
+    dense.kantorovich: "kantorovich",
+    dense.sinkhorn: "sinkhorn",
+    dense.spearmanr: "spearmanr",
+}
 # PyNNDescent's values from those of `sparsenn.metrics`, by the number of columns.
 VALUES: dict[str, Callable[[Any, int], Any]] = {
     "dot": lambda d, n: np.minimum(d, 1.0),
@@ -68,6 +82,19 @@ def warn_without_effect(stacklevel: int, **given: Any) -> None:
             )
 
 
+class _Counted(Index):
+    """An index that remembers the rounds of its descent."""
+
+    def _recipe(self) -> Recipe:
+        self.rounds: list[int] = []
+
+        def stage(name: str, n: int) -> None:
+            if name.startswith("round "):
+                self.rounds.append(int(name.removeprefix("round ")))
+
+        return replace(super()._recipe(), stages=stage)
+
+
 class NNDescent:
     """An index of nearest neighbours with the interface of ``pynndescent.NNDescent``.
 
@@ -103,8 +130,8 @@ class NNDescent:
     verbose : bool, default False
         Print PyNNDescent's messages.
     low_memory, parallel_batch_queries, angular_trees
-        Without effect: memory is the same, batches are answered on `n_jobs` threads in any case, and trees follow the
-        metric.
+        Without effect on answers: memory is the same, batches are answered on `n_jobs` threads in any case, and trees
+        follow the metric.
     bit_metric : bool, default False
         True is refused: functions of a user's own do not see bits.
     pruning_degree_multiplier, diversify_prob, diversify_method, degree_prune_aggressiveness, n_search_trees, \
@@ -115,6 +142,10 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
     ----------
     neighbor_graph : (indices, distances)
     n_trees, n_trees_after_update, n_iters, dim : int
+    rng_state, search_rng_state : array of int64, shape (3,)
+        Drawn from `random_state` after the seed; nothing here reads them.
+    metric, metric_kwds, n_neighbors, angular_trees, low_memory, ...
+        The other parameters as they were given; `pruning_degree_multiplier` as ``prune_degree_multiplier``.
 
     Raises
     ------
@@ -180,13 +211,20 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
         self.n_neighbors, self.leaf_size = n_neighbors, leaf_size
         self.random_state, self.n_jobs, self.compressed = random_state, n_jobs, compressed
         self.max_candidates, self.delta, self.verbose = max_candidates, delta, verbose
+        self.low_memory, self.parallel_batch_queries = low_memory, parallel_batch_queries
+        self.angular_trees, self.bit_metric = angular_trees, bit_metric
+        self.prune_degree_multiplier, self.diversify_prob = pruning_degree_multiplier, diversify_prob
+        self.diversify_method, self.degree_prune_aggressiveness = diversify_method, degree_prune_aggressiveness
+        self.n_search_trees, self.search_tree_leaf_size = n_search_trees, search_tree_leaf_size
+        self.max_search_tree_depth, self.max_rptree_depth = max_search_tree_depth, max_rptree_depth
+        self.search_tree_leaf_budget, self.quantization = search_tree_leaf_budget, quantization
         self.tree_init = bool(tree_init) and n_trees != 0 and init_graph is None
         self._raw_data = self._read(data, "data")
         n, self.dim = self._raw_data.shape
         self.n_trees = _usual_trees(n) if n_trees is None else n_trees
         self.n_trees_after_update = max(2, int(np.round(self.n_trees / 3)))
         self.n_iters = max(5, int(round(np.log2(max(n, 1))))) if n_iters is None else n_iters
-        self._given_up = False
+        self._given_up = self._prepared = False
         self._check_graph(init_graph, init_dist)
         warn_without_effect(
             2,
@@ -225,12 +263,15 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
             raise ValueError("The shapes of init graph and init distances do not match!")
 
     def _made(self, n_trees: int | None, n_iters: int | None, init_graph: Any) -> Index:
-        metric, params = _named(self.metric, self.metric_kwds)
-        index = Index(
+        metric, params = _named(self.metric, self.metric_kwds, self._is_sparse)
+        state, most = check_random_state(self.random_state), np.iinfo(np.int32).max
+        seed = int(state.randint(most))
+        self.rng_state, self.search_rng_state = state.randint(-most - 1, most, (2, 3), np.int64)
+        index = (_Counted if self.verbose else Index)(
             metric,
             params or None,
             self.n_neighbors,
-            random_state=int(check_random_state(self.random_state).randint(np.iinfo(np.int32).max)),
+            random_state=seed,
             n_jobs=self.n_jobs,
             seeds="auto" if self.tree_init or init_graph is not None else "random",
             n_trees=n_trees or None,
@@ -240,15 +281,23 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
             delta=self.delta,
             init_graph=init_graph,
         ).fit(self._raw_data)
-        if self.verbose:
-            plan = index.plan_
-            forest, descent = f"RP forest with {self.n_trees} trees", f"NN descent for {self.n_iters} iterations"
-            if plan.method != "graph":
-                say(f"No need of an {forest}, nor of {descent}: {plan.reason}")
-            else:
-                say(f"Building {forest}" if plan.seeds == "forest" else f"Not an {forest}, but {plan.seeds} to begin")
-                say(("metric " if sp.issparse(self._raw_data) else "") + descent)
+        if isinstance(index, _Counted):
+            self._tell(index)
         return index
+
+    def _tell(self, index: _Counted) -> None:
+        """Print how the graph was made."""
+        plan = index.plan_
+        forest, descent = f"RP forest with {self.n_trees} trees", "NN descent for {} iterations"
+        if plan.method != "graph":
+            say(f"No need of an {forest}, nor of {descent.format(self.n_iters)}: {plan.reason}")
+            return
+        say(f"Building {forest}" if plan.seeds == "forest" else f"Not an {forest}, but {plan.seeds} to begin")
+        say(("metric " if self._is_sparse else "") + descent.format(plan.n_iters))
+        for done in index.rounds:
+            print("\t", done, " / ", plan.n_iters)
+        if index.rounds and index.rounds[-1] < plan.n_iters:
+            print("\tStopping threshold met -- exiting after", index.rounds[-1], "iterations")
 
     @property
     def neighbor_graph(self) -> tuple[npt.NDArray[np.int32], npt.NDArray[np.float32]] | None:
@@ -275,11 +324,14 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
 
     @property
     def _angular_trees(self) -> bool:
+        if callable(self.metric):
+            return bool(self.angular_trees)
         return isinstance(self.metric, str) and self.metric in ANGULAR | BITS  # UMAP asks, and searches wider
 
     def _values(self, distances: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
         """Turn distances of `sparsenn.metrics` into PyNNDescent's."""
-        name = SPELLINGS.get(self.metric, self.metric) if isinstance(self.metric, str) else ""
+        name = self.metric.removeprefix("proxy_") if isinstance(self.metric, str) else ""
+        name = SPELLINGS.get(name, name)
         if name not in VALUES:
             return distances
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -294,8 +346,19 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
         compile_search : bool, default False
             Without effect: nothing is compiled for one index alone.
         """
-        self._index.query(self._raw_data[:1], 1, epsilon=0.1)
-        self._given_up = self._given_up or self.compressed
+        self._search(self._raw_data[:1], 1, 0.1)
+
+    def _search(self, rows: Any, k: int, epsilon: float) -> Any:
+        """Query the index; once it is prepared for that, a compressed one has no graph."""
+        if self.verbose and not self._prepared:
+            say("Building and compiling", "sparse search function" if self._is_sparse else "search function")
+        found = self._index.query(rows, k, epsilon=epsilon)
+        self._prepared = True
+        if self.compressed and not self._given_up:
+            self._given_up = True
+            if self.verbose:
+                say("Compressing index by removing unneeded attributes")
+        return found
 
     def compress_index(self) -> None:
         """Prepare queries, and give up `neighbor_graph`."""
@@ -347,8 +410,10 @@ search_tree_leaf_size, max_search_tree_depth, quantization, init_dist, max_rptre
         )
         if self.metric in BITS:
             query_data = np.asarray(query_data).astype(np.uint8)
-        indices, distances = self._index.query(query_data, k, epsilon=epsilon)
-        self._given_up = self._given_up or self.compressed
+        shape = np.shape(query_data)
+        if len(shape) != 2 or shape[1] != self.dim:
+            raise ValueError(f"query_data must be a 2-D array with {self.dim} features, got shape {shape}")
+        indices, distances = self._search(query_data, k, epsilon)
         if not return_distances:
             return indices.astype(np.int32)
         distances = self._values(distances)
@@ -434,12 +499,27 @@ def _usual_trees(n: int) -> int:
     return max(3, min(12, int(round(2.0 * np.log10(max(n, 1))))))
 
 
-def _named(metric: Any, kwds: dict[str, Any] | None) -> tuple[Any, dict[str, Any]]:
-    """Metric and parameters in our names."""
-    if isinstance(metric, str):
+def _named(metric: Any, kwds: dict[str, Any] | None, sparse: bool) -> tuple[Any, dict[str, Any]]:
+    """Metric and parameters in our names; with a power other than 1, a callable."""
+    params = {key: value for key, value in (kwds or {}).items() if key != "n_features"}
+    if callable(metric):
+        metric = NAMED.get(metric, metric)
+    elif isinstance(metric, str):
         name = metric.removeprefix("proxy_")
         metric = METRICS.get(name, name)
-    return metric, {PARAMETERS.get(key, key): value for key, value in (kwds or {}).items() if key != "n_features"}
+        function = dense.named_distances.get(name)
+        if function in POWERS and params.get("p") == 1:
+            del params["p"]
+        elif function in POWERS and "p" in params:
+            metric = POWERS[function] if sparse else function
+            if metric is None:
+                raise ValueError(f"{name} takes p={params['p']!r} on dense rows only: give data.toarray(), or p=1")
+        if function is dense.kantorovich and sparse and "cost" not in params:
+            raise ValueError(
+                f"{name} of sparse rows takes a matrix here, metric_kwds={{'cost': ...}}, not a ground_metric; that of "
+                "PyNNDescent's default is 1 - numpy.eye(n_columns)"
+            )
+    return metric, {PARAMETERS.get(key, key): value for key, value in params.items()}
 
 
 def _check_widths(k: int, candidates: int | None, reranked: int | None) -> None:
