@@ -5,8 +5,8 @@ Equal rows are collapsed first, and pairs are found among different rows only: s
 such bound, or so much is similar that looking at all rows is cheaper.
 """
 
-import functools
 import pathlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,12 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.countjoin import CountJoin
-from sparsenn.distance import Space
+from sparsenn.distance import Space, take
 from sparsenn.exact import ExactEngine
 from sparsenn.grouping import Groups, group_equal
 from sparsenn.metrics import resolve
 from sparsenn.metrics.registry import Metric
-from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.parallel import count_jobs, map_queue
 from sparsenn.results import Pairs
 from sparsenn.rows import Rows, as_rows
 from sparsenn.sumjoin import SumJoin, surrogates_of
@@ -27,7 +27,7 @@ from sparsenn.sumjoin import SumJoin, surrogates_of
 TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
 MOST_PAIRS = 10**9
 ROOM = 2**20  # pairs of different rows that one call of a kernel may find before it stops
-WINDOW = 2**13  # rows joined at a time by each thread
+SPAN = 2**9  # rows joined at a time by a thread
 LISTED = 2**26  # pairs of different rows held before the rest is counted first
 Progress = Callable[[int, int], object]
 
@@ -228,6 +228,7 @@ class Join:
         self.limit = space.surrogate_of(self.similar - threshold + TOLERANCE)
         self.x, self.x_groups = _different(x)
         self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
+        self._stores = space.store(self.x), space.store(self.y)
         self.own, self.width = y is None, np.int64(len(x) if y is None else len(y))
         self.way: Any = self._choose(record, threshold) if prepare else None
 
@@ -272,31 +273,32 @@ class Join:
 
     def surrogates(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Surrogates of listed pairs of different rows; `a` ascending."""
-        indptr = np.searchsorted(a, np.arange(len(self.x) + 1)).astype(np.int64)
+        starts = np.flatnonzero(np.diff(a, prepend=-1)).astype(np.int64)
         out = np.empty(len(a))
-        x, y = self.space.store(self.x), self.space.store(self.y)
+        x, y = take(self._stores[0], a[starts]), self._stores[1]
+        indptr = np.append(starts, np.int64(len(a)))
         surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
         return out
 
     def found(self, progress: Progress | None = None, collapsed: bool = False) -> Iterator[Found]:
-        """Pairs of groups, a window of rows at a time; with `collapsed`, of different groups only."""
+        """Pairs of groups, not many more than ROOM at a time; with `collapsed`, of different groups only."""
         if not (collapsed and self.own) and len((inside := self.inside()).a):
             yield inside
-        n, size = len(self.x), WINDOW * count_jobs(self.n_jobs)
-        for begin in range(0, n, size):
-            end = min(begin + size, n)
-            for parts in map_blocks(functools.partial(self._block, begin), end - begin, self.n_jobs):
-                yield from parts
+        n, done = len(self.x), 0
+        size = min(SPAN, max(n // 16, 64))  # whatever the threads: the order of blocks is one
+        spans = deque((start, min(start + size, n)) for start in range(0, n, size))
+        for found, start, at, stop in map_queue(self._block, spans, self.n_jobs):
+            if at < stop:  # it stopped early: the rest comes last
+                spans.append((at, stop))
+            if len(found.a):
+                yield found
+            done += at - start
             if progress is not None:
-                progress(end, n)
+                progress(done, n)
 
-    def _block(self, begin: int, start: int, stop: int) -> list[Found]:
-        at, stop, pieces = begin + start, begin + stop, []
-        while at < stop:
-            a, b, surrogates, at = self.way.block(at, stop, ROOM)
-            if len(a):
-                pieces.append(Found(a, b, surrogates))
-        return pieces
+    def _block(self, span: tuple[int, int]) -> tuple[Found, int, int, int]:
+        *found, at = self.way.block(*span, ROOM)
+        return Found(*found), span[0], at, span[1]
 
     def count(self, found: Found) -> int:
         """How many pairs of rows the pairs of groups are."""
@@ -314,7 +316,8 @@ class Join:
             held += len(found.a)
             if not counting:
                 kept.append(found)
-            counting = counting or held > LISTED
+            if held > LISTED:
+                counting, kept = True, []
         yield from self.found(None, collapsed) if counting else kept
 
     def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
@@ -357,7 +360,7 @@ class _ScanJoin:
     def block(self, start: int, stop: int, room: int) -> tuple[Any, Any, Any, int]:
         """As the other ways; blocks are small, so that what they find is."""
         join = self._join
-        stop = min(stop, start + 256)
+        stop = min(stop, start + min(256, max(4 * room // max(len(join.y), 1), 16)))
         ids = np.arange(start, stop, dtype=np.int64)
         near = self._engine.within(join.x.take(ids), self._radius, 1)
         a, b = np.repeat(ids, np.diff(near.indptr)), near.indices

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 import sparsenn as sn
 from sparsenn import metrics, sumjoin
 from sparsenn.grouping import group_equal
-from sparsenn.join import TOLERANCE
+from sparsenn.join import TOLERANCE, Join
 from sparsenn.rows import as_rows
 from tests.naive import distances
 
@@ -182,6 +182,34 @@ def test_pairs_are_counted_before_they_are_listed():
     with pytest.raises(ValueError, match="more than max_pairs = 3"):
         sn.similarity_join(np.ones((4, 2)), threshold=0.1, max_pairs=3)
     assert len(next(sn.join_blocks(ones[:3000], block_pairs=1000)).i) == 1000
+
+
+def alike(n):
+    """Different rows of which all are similar to each other."""
+    return sp.hstack([np.ones((n, 20), np.float32), sp.identity(n, np.float32)]).tocsr()
+
+
+@pytest.mark.parametrize("metric", ["jaccard", "cosine", "kulsinski"])  # by counts, by sums, by search of each row
+def test_blocks_are_found_as_they_are_asked_for(metric, monkeypatch):
+    n, room, found = 1500, 1000, []
+    monkeypatch.setattr("sparsenn.join.ROOM", room)
+    block = Join._block
+
+    def counted(self, span):
+        result = block(self, span)
+        found.append(len(result[0].a))
+        return result
+
+    monkeypatch.setattr(Join, "_block", counted)
+    threshold = 0.01 if metric == "kulsinski" else 0.9
+    blocks = sn.join_blocks(alike(n), metric=metric, threshold=threshold, block_pairs=10, n_jobs=2)
+    assert len(next(blocks).i) == 10
+    blocks.close()
+    assert sum(found) <= 4 * (room + 16 * n) < n * (n - 1) // 8
+    found.clear()
+    with pytest.raises(ValueError, match="more than max_pairs = 5000"):
+        sn.similarity_join(alike(n), metric=metric, threshold=threshold, max_pairs=5000, n_jobs=2)
+    assert sum(found) <= 8 * (room + 16 * n) < n * (n - 1) // 4
 
 
 def test_more_pairs_than_are_held_are_counted_first(monkeypatch):
