@@ -316,7 +316,10 @@ def join_sets(metric, x, y, lists, needs, limit, own, skip, start, stop, room):
 
 
 class CountJoin:
-    """A join of sets, prepared: distinct rows of both sides, ordered; ``ready`` is False where it does not fit."""
+    """A join of sets, prepared: distinct rows of both sides, ordered; ``ready`` is False where it does not fit.
+
+    ``limit``, the largest surrogate of a pair, may be lowered while it runs.
+    """
 
     def __init__(
         self, metric: Compiled, limit: float, A: Rows, B: Rows | None, symmetric: bool, n_jobs: int | None
@@ -325,7 +328,7 @@ class CountJoin:
         self._x, self.x_order = order_sets(A, rank, n_jobs)
         self._y, self.y_order = (self._x, self.x_order) if B is None else order_sets(B, rank, n_jobs)
         self._own, self._skip = B is None and symmetric, B is None
-        self._metric, self._limit = metric, limit
+        self._metric, self.limit = metric, limit
         self._needs, least, unmet = plan_sizes(metric, self._x.kinds, self._y.kinds, limit, self._own)
         self.ready = not unmet
         if self.ready:
@@ -334,7 +337,7 @@ class CountJoin:
     def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Pairs of some rows (rows of the first side, of the second, surrogates), and where to go on."""
         x, y, surrogates, at = join_sets(
-            self._metric, self._x, self._y, self._lists, self._needs, self._limit, self._own, self._skip,
+            self._metric, self._x, self._y, self._lists, self._needs, self.limit, self._own, self._skip,
             start, stop, room,
         )  # fmt: skip
         return self.x_order[x], self.y_order[y], surrogates, at

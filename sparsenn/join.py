@@ -71,7 +71,7 @@ def similarity_join(
     top : int, optional
         Only so many pairs, the most similar ones, ordered by similarity; ties by `i` and `j`.
     max_pairs : int, default 10**9
-        Pairs are counted before they are listed; more of them are an error.
+        Pairs are counted before they are listed; more of them are an error. With `top` there is no need of it.
     n_jobs : int, optional
         Threads; None means all processors.
     progress : callable, optional
@@ -87,7 +87,7 @@ def similarity_join(
     ------
     ValueError
         A threshold out of range, a metric without a similarity, rows that do not fit each other or the metric,
-        more than `max_pairs` pairs.
+        more than `max_pairs` pairs, `max_pairs` with `top`.
 
     See Also
     --------
@@ -112,6 +112,8 @@ def similarity_join(
     max_pairs = _count("max_pairs", max_pairs) or MOST_PAIRS
     join = Join(A, B, metric, metric_params, threshold, n_jobs)
     if top is not None:
+        if max_pairs != MOST_PAIRS:
+            raise ValueError(f"max_pairs is for all pairs, and only {top:,} are asked for: leave it out with top")
         return _best(join, top, progress)
     found = list(join.all_pairs(max_pairs, progress))
     return in_order(concatenated(list(join.expand(found, MOST_PAIRS))), join.width)
@@ -225,7 +227,7 @@ class Join:
             raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
         x = space.read(x, "A")
         y = None if B is None else self._read_other(B, x)
-        self.limit = space.surrogate_of(self.similar - threshold + TOLERANCE)
+        self.limit = self.limit_of(threshold)
         self.x, self.x_groups = _different(x)
         self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
         self._stores = space.store(self.x), space.store(self.y)
@@ -250,6 +252,10 @@ class Join:
             by_prefix, by_scan = sums.cost
             return sums if by_prefix <= by_scan else _ScanJoin(self)
         return _ScanJoin(self)
+
+    def limit_of(self, threshold: float) -> float:
+        """Largest surrogate of a pair that is at or above a threshold."""
+        return self.space.surrogate_of(self.similar - threshold + TOLERANCE)
 
     def similarity(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Similarities of surrogates."""
@@ -352,7 +358,7 @@ class _ScanJoin:
     """Exact search of each row among the others."""
 
     def __init__(self, join: Join) -> None:
-        self._join = join
+        self._join, self.limit = join, join.limit
         self._engine = ExactEngine(join.space, join.y.copy(), join.n_jobs)
         distance = max(join.similar - join.threshold, -np.inf)
         self._radius = distance + 1e-6 * max(abs(distance), 1.0)  # the engine's distances are float32
@@ -368,7 +374,7 @@ class _ScanJoin:
             keep = b < a if join.symmetric else b != a
             a, b = a[keep], b[keep]
         surrogates = join.surrogates(a, b)
-        keep = surrogates <= join.limit
+        keep = surrogates <= self.limit
         return a[keep], b[keep], surrogates[keep], stop
 
 
@@ -404,6 +410,8 @@ def in_order(pairs: Pairs, width: np.int64) -> Pairs:
 def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
     """Keep the `top` most similar pairs."""
     best = concatenated([])
+    # of equal rows, what stands behind the first of them comes after `top` pairs that are as similar
+    join.x_groups, join.y_groups = join.x_groups.shortened(top + 1), join.y_groups.shortened(top + 1)
     for found in join.found(progress):
         if len(best.i) == top and top:  # rows that are less similar than the last need not be listed
             keep = join.similarity(found.surrogates) >= best.similarity[-1]
@@ -412,6 +420,8 @@ def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
             both = concatenated([best, pairs])
             order = np.lexsort((both.j, both.i, -both.similarity))[:top]
             best = Pairs(both.i[order], both.j[order], both.similarity[order])
+        if len(best.i) == top:  # what is still looked for
+            join.way.limit = min(join.way.limit, join.limit_of(float(best.similarity[-1])))
     return best
 
 

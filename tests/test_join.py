@@ -173,6 +173,28 @@ def test_top_gives_the_most_similar():
         assert np.array_equal(best.j, every.j[order][:top])
 
 
+@pytest.mark.parametrize("metric", ["jaccard", "cosine", "tversky", "rogerstanimoto"])
+def test_top_among_equal_rows_lists_few_of_them(metric, monkeypatch):
+    X = np.repeat(some_rows(1, 30), 20, axis=0)[np.random.default_rng(0).permutation(600)]
+    every = sn.similarity_join(X, metric=metric, threshold=0.3)
+    order = np.lexsort((every.j, every.i, -every.similarity))
+    expand, listed = Join.expand, []
+
+    def counted(self, found, size):
+        for pairs in expand(self, found, size):
+            listed.append(len(pairs.i))
+            yield pairs
+
+    monkeypatch.setattr(Join, "expand", counted)
+    for top in (1, 3, 1000, 10_000):
+        best = sn.similarity_join(X, metric=metric, threshold=0.3, top=top)
+        for column, want in zip(best, every, strict=True):
+            assert np.array_equal(column, want[order][:top])
+    listed.clear()
+    assert sn.similarity_join(np.ones((60_000, 1)), metric=metric, top=3).j.tolist() == [1, 2, 3]
+    assert sum(listed) <= 12
+
+
 def test_pairs_are_counted_before_they_are_listed():
     ones = np.ones((50_000, 1))
     with pytest.raises(ValueError, match=r"1,249,975,000 pairs .* max_pairs = 1,000,000,000: raise the threshold"):
@@ -247,6 +269,8 @@ def test_what_cannot_be_joined():
         sn.similarity_join(np.eye(2), [[1.0, np.nan]])
     with pytest.raises(ValueError, match="top must be a whole number of at least 1, got 0"):
         sn.similarity_join(np.eye(2), top=0)
+    with pytest.raises(ValueError, match="max_pairs is for all pairs, and only 2 are asked for"):
+        sn.similarity_join(np.eye(2), top=2, max_pairs=1)
     with pytest.raises(ValueError, match="n_jobs must not be 0"):
         sn.similarity_join(np.eye(2), n_jobs=0)
 
