@@ -202,7 +202,7 @@ def near_duplicates(
     against : the same as data, optional
         Look for near-duplicates of these only: what is twice within `data` stays.
     metric : str or BoundMetric, default "jaccard"
-        Symmetric, with a similarity of at most 1.
+        Symmetric, with a similarity of at most 1, which is that of equal rows.
     rule : "representative" or "connected", default "representative"
         "representative": each row is similar to the one kept in its place. "connected": rows that a chain of pairs
         leads to are one cluster, however different its ends.
@@ -241,6 +241,8 @@ def near_duplicates(
     record = resolve(metric).metric
     if not record.symmetric or record.similar == 0.0:
         raise ValueError(f"near-duplicates need a symmetric similarity of at most 1; {record.name} is none")
+    if record.similar is not None and not record.reflexive:
+        raise ValueError(f"near-duplicates need a similarity that is 1 of equal rows; that of {record.name} is less")
     if (texts := as_texts(data)) is not None:
         return _of_texts(texts, threshold, against, metric, rule, keep, (shingle, analyzer), n_jobs, progress)
     if against is not None:
