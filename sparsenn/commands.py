@@ -13,7 +13,7 @@ import numpy as np
 from sparsenn.adapters import read_texts, shingles
 from sparsenn.adapters.tables import check_writable, read_columns, write_columns
 from sparsenn.dedup import RULES, Duplicates, near_duplicates
-from sparsenn.join import join_blocks, save_pairs, similarity_join
+from sparsenn.join import join_blocks, replaced, save_pairs, similarity_join
 from sparsenn.linking import link
 from sparsenn.report import write_report
 from sparsenn.results import Pairs
@@ -48,6 +48,11 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield tell
+
+
+def _write(path: pathlib.Path, columns: dict[str, Any]) -> None:
+    with replaced(path) as part:
+        write_columns(part, columns)
 
 
 def _threshold(function: Any) -> Any:
@@ -115,7 +120,7 @@ def dedup(
             write_report(report, found, texts, file.name, f"Jaccard of the sets of {shingle} {unit} in a row")
         if output is not None:
             columns = read_columns(file)
-            write_columns(output, {name: [values[i] for i in found.keep] for name, values in columns.items()})
+            _write(output, {name: [values[i] for i in found.keep] for name, values in columns.items()})
     if isinstance(found, Duplicates):
         _print_clusters(found, texts)
     removed = len(texts) - len(found.keep)
@@ -189,7 +194,7 @@ def join(
         pairs = similarity_join(*sides, metric, threshold, top=top, n_jobs=n_jobs, progress=tell)
         pairs = _numbered(pairs, mine, theirs, len(texts))
         if output is not None:
-            write_columns(output, {n: c.tolist() for n, c in zip(Pairs._fields, pairs, strict=True)})
+            _write(output, {n: c.tolist() for n, c in zip(Pairs._fields, pairs, strict=True)})
     _print_pairs(pairs.i, pairs.j, pairs.similarity, texts, others or texts, ("A", "B") if b else ("row", "row"))
     click.echo(f"{len(pairs.i):,} pairs" + (f", written: {output}" if output else ""))
 
@@ -248,7 +253,7 @@ def link_tables(
             mine, theirs, _weights(on), k=k, threshold=threshold, matches=known, one_to_one=not many, n_jobs=n_jobs
         )
         if output is not None:
-            write_columns(output, {"i": links.i.tolist(), "j": links.j.tolist(), "score": links.score.tolist()})
+            _write(output, {"i": links.i.tolist(), "j": links.j.tolist(), "score": links.score.tolist()})
     shown = [o.partition("=")[0] for o in on] or [c for c in mine if c in theirs]
     texts, others = ([" ".join(map(str, r)) for r in zip(*(t[c] for c in shown), strict=True)] for t in (mine, theirs))
     _print_pairs(links.i, links.j, links.score, texts, others, ("A", "B"))

@@ -5,6 +5,8 @@ Equal rows are collapsed first, and pairs are found among different rows only: s
 such bound, or so much is similar that looking at all rows is cheaper.
 """
 
+import contextlib
+import os
 import pathlib
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -179,7 +181,8 @@ def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
     blocks : iterable of Pairs
         E.g. from `join_blocks`.
     path : str or Path
-        The file, written anew, with the columns ``i``, ``j`` and ``similarity``.
+        The file, written anew, with the columns ``i``, ``j`` and ``similarity``; it takes its place when it is whole,
+        and where that fails, what was there stays.
 
     Returns
     -------
@@ -204,11 +207,23 @@ def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
         raise ImportError("writing Parquet needs pyarrow: pip install sparsenn[files]") from None
     schema = pa.schema([("i", pa.int64()), ("j", pa.int64()), ("similarity", pa.float64())])
     total = 0
-    with pq.ParquetWriter(pathlib.Path(path), schema) as writer:
+    with replaced(path) as part, pq.ParquetWriter(part, schema) as writer:
         for pairs in blocks:
             writer.write_table(pa.table(dict(zip(schema.names, pairs, strict=True)), schema=schema))
             total += len(pairs.i)
     return total
+
+
+@contextlib.contextmanager
+def replaced(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a file to write, beside `path`, that takes its place at the end; after an error it is gone."""
+    path = pathlib.Path(os.path.realpath(path))
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Join:

@@ -292,6 +292,22 @@ def test_parquet(tmp_path):
     assert np.array_equal(table["similarity"], want.similarity)
 
 
+def test_a_failure_leaves_the_file_that_was_there(tmp_path):
+    pytest.importorskip("pyarrow")
+    X = np.vstack([np.ones((4, 2)), np.eye(2)])
+    path = tmp_path / "pairs.parquet"
+    path.write_text("what was there", encoding="utf-8")
+    with pytest.raises(ValueError, match="more than max_pairs = 7"):
+        sn.save_pairs(sn.join_blocks(X, threshold=0.5, max_pairs=7, block_pairs=2), path)
+    assert path.read_text(encoding="utf-8") == "what was there"
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.parquet"]
+    link = tmp_path / "link.parquet"
+    link.symlink_to(path)
+    assert sn.save_pairs(sn.join_blocks(X, threshold=0.5), link) == 14
+    assert link.is_symlink()
+    assert path.stat().st_size > 100
+
+
 @pytest.mark.parametrize("file", ["retail_88k", "kosarak_first_part", "gowalla_users", "nmslib_sparse_ids_5k"])
 def test_real_sets_as_a_matrix_product(file, data_dir):
     X = sp.load_npz(data_dir / "sets" / f"{file}.npz").astype(np.float32)[:3000]

@@ -151,6 +151,22 @@ def test_join_lists_pairs(run, tmp_path):
     assert pq.read_table(tmp_path / "pairs.parquet").to_pylist() == [{"i": 5, "j": 1, "similarity": 1.0}]
 
 
+def test_a_failure_leaves_the_file_that_was_there(run, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    (tmp_path / "pairs.csv").write_text("what was there", encoding="utf-8")
+
+    def fail(path, columns):
+        path.write_text("half", encoding="utf-8")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("sparsenn.commands.write_columns", fail)
+    for words in (["join", "-t", 0.5], ["dedup"], ["link", tmp_path / "a.txt"]):
+        output = run(words[0], tmp_path / "a.txt", *words[1:], "-o", tmp_path / "pairs.csv", code=1)
+        assert "no space left" in output
+        assert (tmp_path / "pairs.csv").read_text(encoding="utf-8") == "what was there"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "pairs.csv"]
+
+
 def test_link_by_columns(run, tmp_path):
     (tmp_path / "a.csv").write_text("name,price\nSony Turntable PSLX350H,5\nBose Acoustimass 5,3\n", encoding="utf-8")
     (tmp_path / "b.csv").write_text("name,price\nBose Acoustimass-5 set,3\nSony PS-LX350H turntable,5\n", "utf-8")
