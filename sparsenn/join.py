@@ -361,7 +361,7 @@ class Join:
             parts = np.minimum(ends[first : last + 1], end) - np.maximum(ends - counts, begin)[first : last + 1]
             pair = np.repeat(np.arange(first, last + 1), parts)
             rest = flat - (ends - counts)[pair]
-            p, q = _within(rest, mine[pair], self.symmetric) if inside else np.divmod(rest, theirs[pair])
+            p, q = nth_pair(rest, mine[pair], self.symmetric) if inside else np.divmod(rest, theirs[pair])
             i = self.x_groups.members[self.x_groups.indptr[a[pair]] + p]
             j = self.y_groups.members[self.y_groups.indptr[b[pair]] + q]
             if self.own and self.symmetric:
@@ -398,7 +398,7 @@ def _different(rows: Rows) -> tuple[Rows, Groups]:
     return (rows if len(groups.first) == len(rows) else rows.take(groups.first)), groups
 
 
-def _within(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
+def nth_pair(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
     """Number `rest` of the pairs of different ones among `size`."""
     if not symmetric:
         p, q = np.divmod(rest, size - 1)

@@ -11,8 +11,8 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn._jit import entry
-from sparsenn.grouping import group_by, mixed
-from sparsenn.join import ROOM, Found, Join, check_most, concatenated, in_order
+from sparsenn.grouping import Groups, group_by, mixed
+from sparsenn.join import ROOM, Found, Join, check_most, concatenated, in_order, nth_pair
 from sparsenn.parallel import map_blocks
 from sparsenn.results import Pairs
 
@@ -189,40 +189,41 @@ class MinHashJoin:
                 f"about {self.plan.candidates:,} candidates would be verified, more than max_pairs = {max_pairs:,}: "
                 "raise the threshold, or use similarity_join"
             )
-        found = [join.inside()]
-        seen = np.zeros(0, np.int64)
+        found, n = [join.inside()], len(join.x)
+        seen, total = np.zeros(0, np.int64), join.count(found[0])
+        check_most(total, max_pairs, join.threshold)
         for band in range(self._bands):
             groups = self._first if band == 0 else group_by(self._keys(band))
             groups = groups.take(np.flatnonzero(groups.sizes > 1))
-            for begin, end in _portions(groups.sizes):
-                a, b = _pairs_of(groups.take(np.arange(begin, end)))
-                key = a * len(join.x) + b
-                new = ~np.isin(key, seen)
-                order = np.argsort(key[new])
-                a, b = a[new][order], b[new][order]
+            candidates, fresh = int((groups.sizes * (groups.sizes - 1) // 2).sum()), [seen]
+            for begin in range(0, candidates, CANDIDATES):
+                a, b = _some_pairs(groups, begin, min(begin + CANDIDATES, candidates))
+                keys = np.sort(a * n + b)
+                keys = keys[~_are_in(keys, seen)]  # within a band a pair is in one group
+                a, b = np.divmod(keys, n)
                 surrogates = join.surrogates(a, b)
                 keep = surrogates <= join.limit
                 found.append(Found(a[keep], b[keep], surrogates[keep]))
-                seen = np.concatenate([seen, a[keep] * len(join.x) + b[keep]])
-        check_most(sum(map(join.count, found)), max_pairs, join.threshold)
+                fresh.append(keys[keep])
+                total += join.count(found[-1])
+                check_most(total, max_pairs, join.threshold)
+            seen = np.sort(np.concatenate(fresh), kind="stable")  # of ascending parts
         return in_order(concatenated(list(join.expand(found, ROOM))), join.width)
 
 
-def _portions(sizes: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut groups so that the pairs of a portion fit in memory."""
-    work = np.cumsum(sizes * (sizes - 1) // 2)
-    if not len(work):
-        return []
-    edges = np.searchsorted(work, np.arange(CANDIDATES, work[-1], CANDIDATES))
-    edges = np.unique(np.concatenate([[0], edges, [len(sizes)]]))
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+def _some_pairs(groups: Groups, begin: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pairs of members of each group, the lower id first: numbers [begin, end) of all of them."""
+    counts = groups.sizes * (groups.sizes - 1) // 2
+    ends = np.cumsum(counts)
+    number = np.arange(begin, end)
+    group = np.searchsorted(ends, number, side="right")
+    p, q = nth_pair(number - (ends - counts)[group], groups.sizes[group], True)
+    start = groups.indptr[group]
+    return groups.members[start + p], groups.members[start + q]
 
 
-def _pairs_of(groups: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """All pairs of members of each group, the lower id first."""
-    place = np.arange(len(groups.members)) - np.repeat(groups.indptr[:-1], groups.sizes)
-    second = np.repeat(np.arange(len(place)), place)
-    begin = np.repeat(np.repeat(groups.indptr[:-1], groups.sizes), place)
-    offset = np.arange(len(second)) - np.repeat(np.cumsum(place) - place, place)
-    a, b = groups.members[begin + offset], groups.members[second]
-    return np.minimum(a, b), np.maximum(a, b)
+def _are_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each of ascending `keys` is among other ascending ones."""
+    if not len(ordered):
+        return np.zeros(len(keys), bool)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys)

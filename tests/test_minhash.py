@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import sparsenn as sn
+from sparsenn.join import Join
 from sparsenn.minhash import choose_bands, collision
 
 
@@ -32,6 +33,29 @@ def test_recall_is_as_predicted_and_pairs_are_true(bits):
     assert len(key) >= (join.plan.recall - 0.05) * len(want)
     assert join.plan.recall >= 0.9
     assert "recall" in repr(join)
+
+
+def test_one_large_group_is_cut(monkeypatch):
+    n = 300  # one bit of each minimum: many rows have one key
+    X = np.hstack([np.ones((n, 3)), np.eye(n)])
+    want = sn.MinHashJoin(X, 0.5, recall=0.9, n_permutations=16, bits=1).run()
+    true = sn.similarity_join(X, threshold=0.5)
+    key = want.i * n + want.j
+    assert len(key) > 0.85 * len(true.i)
+    assert (np.diff(key) > 0).all()
+    assert np.isin(key, true.i * n + true.j).all()
+    measured = []
+    surrogates = Join.surrogates
+
+    def counted(self, a, b):
+        measured.append(len(a))
+        return surrogates(self, a, b)
+
+    monkeypatch.setattr("sparsenn.minhash.CANDIDATES", 1000)
+    monkeypatch.setattr(Join, "surrogates", counted)
+    got = sn.MinHashJoin(X, 0.5, recall=0.9, n_permutations=16, bits=1).run()
+    assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+    assert max(measured) <= 1000
 
 
 def test_one_seed_one_result():
