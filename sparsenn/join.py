@@ -27,6 +27,7 @@ from sparsenn.rows import Rows, as_rows
 from sparsenn.sumjoin import SumJoin, surrogates_of
 
 TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
+ROOTS = 2.0**-23  # the same where a distance is a root: equal shares of float32 differ by so much
 MOST_PAIRS = 10**9
 ROOM = 2**20  # pairs of different rows that one call of a kernel may find before it stops
 SPAN = 2**9  # rows joined at a time by a thread
@@ -67,7 +68,8 @@ def similarity_join(
         A metric that has a similarity: 1 − its distance, for ``dot`` the inner product.
     threshold : float, default 0.8
         Least similarity; between 0 and 1, for ``dot`` any number. A similarity that is less by at most 1e-9
-        counts, so that rounding does not decide.
+        counts, so that rounding does not decide; by 1.2e-7 where the distance is a root or an angle (hellinger,
+        jensen_shannon, true_angular), which shows the rounding of rows to float32.
     metric_params : dict, optional
         Parameters of the metric.
     top : int, optional
@@ -234,7 +236,7 @@ class Join:
     ) -> None:
         record = resolve(metric, params).metric
         self.similar = _check_threshold(record, threshold)
-        self.threshold, self.n_jobs, self.symmetric = threshold, n_jobs, record.symmetric
+        self.threshold, self.n_jobs, self.symmetric = float(threshold), n_jobs, record.symmetric
         count_jobs(n_jobs)
         x = as_rows(A, name="A").to_csr()
         self.space = space = Space.fit(metric, params, x)
@@ -242,6 +244,7 @@ class Join:
             raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
         x = space.read(x, "A")
         y = None if B is None else self._read_other(B, x)
+        self.tolerance = ROOTS if space.compiled.correct else TOLERANCE
         self.limit = self.limit_of(threshold)
         self.x, self.x_groups = _different(x)
         self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
@@ -262,7 +265,7 @@ class Join:
             sets = CountJoin(self.space.compiled, self.limit, self.x, other, self.symmetric, self.n_jobs)
             return sets if sets.ready else _ScanJoin(self)
         disjoint = -np.inf if record.worst is None else record.worst
-        if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - TOLERANCE:
+        if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - self.tolerance:
             sums = SumJoin(self.space, self.limit, self.x, other, self.symmetric)
             by_prefix, by_scan = sums.cost
             return sums if by_prefix <= by_scan else _ScanJoin(self)
@@ -270,7 +273,7 @@ class Join:
 
     def limit_of(self, threshold: float) -> float:
         """Largest surrogate of a pair that is at or above a threshold."""
-        return self.space.surrogate_of(self.similar - threshold + TOLERANCE)
+        return self.space.surrogate_of(self.similar - threshold + self.tolerance)
 
     def similarity(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Similarities of surrogates."""

@@ -91,6 +91,10 @@ def test_rethreshold_is_a_new_run():
             assert np.array_equal(again.duplicate_of, new.duplicate_of)
     with pytest.raises(ValueError, match="between 0.3, which was joined at, and 1; got 0.2"):
         low.rethreshold(0.2)
+    for wrong in ("a", None, np.nan, True):
+        with pytest.raises(ValueError, match="threshold must be between 0.3"):
+            low.rethreshold(wrong)
+    assert low.rethreshold(np.float32(0.5)).threshold == 0.5
 
 
 def test_texts():

@@ -110,6 +110,24 @@ def test_a_dot_product_has_no_end():
     assert len(sn.similarity_join(X, metric="dot", threshold=-1).i) == 3
 
 
+@pytest.mark.parametrize("metric", ["jensen_shannon", "hellinger", "true_angular", "cosine"])
+@pytest.mark.parametrize("way", ["bounds", "scan"])
+def test_proportional_rows_are_as_similar_as_can_be(metric, way, monkeypatch):
+    monkeypatch.setattr(sumjoin, "FINISH" if way == "bounds" else "MEET", 1e9)
+    X = np.random.default_rng(0).random((150, 40)) * (some_rows(1, 150) > 0)
+    X = X[X.any(axis=1)]
+    X = np.vstack([[0.1, 0.2, 0.7] + [0.0] * 37, X])
+    Y = X * np.random.default_rng(1).uniform(0.1, 30.0, (len(X), 1))
+    Y[0] = X[0] * 3
+    pairs = sn.similarity_join(X, Y, metric, threshold=1.0)
+    want = np.flatnonzero((X[:, None] == X[None]).all(axis=2))
+    assert np.array_equal(pairs.i * len(X) + pairs.j, want)
+    low = sn.near_duplicates(np.vstack([X, Y]), 0.8, metric=metric)
+    again = sn.near_duplicates(np.vstack([X, Y]), 1.0, metric=metric)
+    assert np.array_equal(low.rethreshold(1.0).duplicate_of, again.duplicate_of)
+    assert (again.duplicate_of[len(X) :] < len(X)).all()
+
+
 def test_exact_fractions_at_the_threshold():
     """9 of 10, 7 of 10, 1 of 3: the division and the threshold round differently."""
     for shared, union in ((9, 10), (7, 10), (1, 3), (2, 3), (57, 100), (29, 100)):
