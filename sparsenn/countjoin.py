@@ -131,10 +131,46 @@ def surrogate_of_counts(metric, scratch, size, kind, shared):
 
 
 @kernel
-def needed_by(metric, scratch, size, limit, need):
-    """Columns that a row of `size` must share with one of each kind, or NEVER."""
+def first_at_least(ids, a, b, row):
+    """First place of ascending ``ids[a:b]`` that is not below `row`."""
+    while a < b:
+        middle = (a + b) >> 1
+        if ids[middle] < row:
+            a = middle + 1
+        else:
+            b = middle
+    return a
+
+
+@kernel
+def kinds_within(metric, scratch, size, limit):
+    """Kinds [first, last) that may match a row of `size`.
+
+    The more the other's size differs, the less similar are rows that share all they can: so both ends are halved for.
+    """
+    m = np.int64(scratch.y.shape[0])
+    first, b = np.int64(0), first_at_least(scratch.y, np.int64(0), m, size)
+    last, d = b, m
+    while first < b:
+        middle = (first + b) >> 1
+        if surrogate_of_counts(metric, scratch, size, middle, scratch.y[middle]) <= limit:
+            b = middle
+        else:
+            first = middle + 1
+    while last < d:
+        middle = (last + d) >> 1
+        if surrogate_of_counts(metric, scratch, size, middle, size) <= limit:
+            last = middle + 1
+        else:
+            d = middle
+    return first, last
+
+
+@kernel
+def needed_by(metric, scratch, size, limit, first, last, need):
+    """Columns that a row of `size` must share with one of each of the kinds [first, last), or NEVER."""
     shared = np.int64(0)
-    for kind in range(need.shape[0]):
+    for kind in range(first, last):
         most = np.int64(min(size, scratch.y[kind]))
         while shared <= most and surrogate_of_counts(metric, scratch, size, kind, np.float64(shared)) > limit:
             shared += 1
@@ -153,9 +189,12 @@ def plan_sizes(metric, kinds, others, limit, only_smaller):
     least = np.full(m, NEVER, np.int64)
     unmet = False
     for a in range(n):
-        needed_by(metric, scratch, kinds[a], limit, need)
-        for b in range(m):
-            if need[b] == NEVER or (only_smaller and others[b] > kinds[a]):
+        first, last = kinds_within(metric, scratch, kinds[a], limit)
+        if only_smaller:
+            last = min(last, first_at_least(others, first, last, kinds[a] + 1.0))
+        needed_by(metric, scratch, kinds[a], limit, first, last, need)
+        for b in range(first, last):
+            if need[b] == NEVER:
                 continue
             if need[b] == 0:
                 unmet = unmet or kinds[a] > 0.0 or others[b] > 0.0
@@ -164,6 +203,8 @@ def plan_sizes(metric, kinds, others, limit, only_smaller):
             x.first[a] = min(x.first[a], b)
             x.last[a] = b
             least[b] = min(least[b], need[b])
+        if unmet:
+            break
     return x, least, unmet
 
 
@@ -193,18 +234,6 @@ def list_prefixes(sets, least, n_columns):
             ids[at[c]], places[at[c]] = i, t - sets.indptr[i]
             at[c] += 1
     return Lists(starts, ids, places)
-
-
-@kernel
-def first_at_least(ids, a, b, row):
-    """First place of ascending ``ids[a:b]`` that is not below `row`."""
-    while a < b:
-        middle = (a + b) >> 1
-        if ids[middle] < row:
-            a = middle + 1
-        else:
-            b = middle
-    return a
 
 
 @kernel
@@ -294,7 +323,7 @@ def join_sets(metric, x, y, lists, needs, limit, own, skip, start, stop, room):
         if needs.last[x.kind[i]] >= 0:
             if x.kind[i] != kind:
                 kind = x.kind[i]
-                needed_by(metric, scratch, x.kinds[kind], limit, need)
+                needed_by(metric, scratch, x.kinds[kind], limit, needs.first[kind], needs.last[kind] + 1, need)
             first, last = y.starts[needs.first[kind]], y.starts[needs.last[kind] + 1]
             end = prefix_end(x, i, needs.least[kind])
             last = min(last, i) if own else last

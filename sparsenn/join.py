@@ -277,9 +277,7 @@ class Join:
 
     def similarity(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Similarities of surrogates."""
-        correct, params = self.space.bound.metric.correct, self.space.compiled.params
-        distances = surrogates if correct is None else np.array([correct(params, s) for s in surrogates], np.float64)
-        return self.similar - distances + 0.0
+        return self.similar - self.space.distances(surrogates) + 0.0
 
     def inside(self) -> Found:
         """Groups whose rows are similar to each other; and the empty rows of both sides."""

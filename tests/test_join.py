@@ -8,6 +8,8 @@ from hypothesis import strategies as st
 
 import sparsenn as sn
 from sparsenn import metrics, sumjoin
+from sparsenn.countjoin import NEVER, plan_sizes
+from sparsenn.distance import Space
 from sparsenn.grouping import group_equal
 from sparsenn.join import TOLERANCE, Join
 from sparsenn.rows import as_rows
@@ -135,6 +137,34 @@ def test_exact_fractions_at_the_threshold():
         X[0], X[1, :shared] = 1, 1
         assert len(sn.similarity_join(X, threshold=shared / union).i) == 1
         assert len(sn.similarity_join(X, threshold=shared / union + 1e-6).i) == 0
+
+
+@pytest.mark.parametrize("metric", SETS)
+def test_sizes_that_may_match_are_those_of_all_sizes(metric):
+    """By every pair of sizes and every number of shared columns, with the record's own formulas."""
+    record, n = metrics.get(metric), 40
+    bound = metrics.resolve(metric, dict(record.example))
+    p, sizes = bound.pack(n), np.array([0, 1, 2, 3, 5, 8, 13, 14, 21, 30, 39, 40], float)
+    space = Space.fit(bound, None, as_rows(np.eye(n)).to_csr())
+
+    def surrogate(a, b, shared):
+        return record.finish(p, np.array([a, a]), np.array([b, b]), float(shared))
+
+    for threshold in (0.1, 0.5, 0.8, 1.0):
+        limit = 1.0 - threshold + TOLERANCE
+        needs, _, unmet = plan_sizes(space.compiled, sizes, sizes, limit, False)
+        least = {
+            (a, b): min((s for s in range(int(min(x, y)) + 1) if surrogate(x, y, s) <= limit), default=NEVER)
+            for a, x in enumerate(sizes)
+            for b, y in enumerate(sizes)
+        }
+        assert unmet == any(s == 0 and a + b > 0 for (a, b), s in least.items())
+        if unmet:
+            continue
+        for a in range(len(sizes)):
+            matched = [b for b in range(len(sizes)) if 0 < least[a, b] < NEVER]
+            assert needs.least[a] == min((least[a, b] for b in matched), default=NEVER)
+            assert (needs.first[a], needs.last[a]) == (matched[0], matched[-1]) if matched else needs.last[a] == -1
 
 
 @settings(max_examples=40, deadline=None)
