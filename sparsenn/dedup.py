@@ -1,6 +1,6 @@
 """Near-duplicates: clusters over verified pairs, and which row of each to keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -180,6 +180,7 @@ def near_duplicates(
     *,
     against: Any = None,
     metric: Any = "jaccard",
+    metric_params: Mapping[str, Any] | None = None,
     rule: str = "representative",
     keep: Any = "first",
     shingle: int = 3,
@@ -202,12 +203,14 @@ def near_duplicates(
         Look for near-duplicates of these only: what is twice within `data` stays.
     metric : str or BoundMetric, default "jaccard"
         Symmetric, with a similarity of at most 1, which is that of equal rows.
+    metric_params : dict, optional
+        Parameters of the metric.
     rule : "representative" or "connected", default "representative"
         "representative": each row is similar to the one kept in its place. "connected": rows that a chain of pairs
-        leads to are one cluster, however different its ends.
+        leads to are one cluster, however different its ends. Not with `against`.
     keep : "first", "longest", or array-like of shape (n_rows,), default "first"
         Which row stands for its cluster: the lowest id, the longest (characters of texts, nonzeros of rows), or the
-        one with the largest score; ties by id.
+        one with the largest score; ties by id. Not with `against`.
     shingle : int, default 3
         For texts: words, or characters, of a run. Texts with fewer are duplicates only of equal texts.
     analyzer : "word" or "char", default "word"
@@ -223,7 +226,8 @@ def near_duplicates(
     Raises
     ------
     ValueError
-        A threshold, rule, or metric that cannot be used, scores of another length, rows that do not fit.
+        A threshold, rule, or metric that cannot be used, scores of another length, rows that do not fit; an option
+        that is not for such data.
 
     Examples
     --------
@@ -237,17 +241,22 @@ def near_duplicates(
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
-    record = resolve(metric).metric
+    bound = resolve(metric, metric_params)
+    record = bound.metric
     if not record.symmetric or record.similar == 0.0:
         raise ValueError(f"near-duplicates need a symmetric similarity of at most 1; {record.name} is none")
     if record.similar is not None and not record.reflexive:
         raise ValueError(f"near-duplicates need a similarity that is 1 of equal rows; that of {record.name} is less")
+    if against is not None and (rule != RULES[0] or not isinstance(keep, str) or keep != "first"):
+        raise ValueError("rule and keep are about clusters, and with against there are none: leave them out")
     if (texts := as_texts(data)) is not None:
-        return _of_texts(texts, threshold, against, metric, rule, keep, (shingle, analyzer), n_jobs, progress)
+        return _of_texts(texts, threshold, against, bound, rule, keep, (shingle, analyzer), n_jobs, progress)
+    if shingle != 3 or analyzer != "word":
+        raise ValueError("shingle and analyzer are for texts, and the data is rows: leave them out")
     if against is not None:
-        join = Join(data, against, metric, None, threshold, n_jobs)
+        join = Join(data, against, bound, None, threshold, n_jobs)
         return _overlaps(join, list(join.all_pairs(MOST_PAIRS, progress, True)))
-    join = Join(data, None, metric, None, threshold, n_jobs)
+    join = Join(data, None, bound, None, threshold, n_jobs)
     lengths = np.diff(join.x.indptr)[join.x_groups.labels()]
     rank = _rank(keep, lengths)
     return _cluster(join, join.x_groups, np.arange(len(join.x)), rule, rank, progress)
@@ -307,9 +316,7 @@ def _cluster(join: Join, groups: Groups, at: Ids, rule: str, rank: Ids, progress
     similarity = join.similarity(s[other])
     found = Found(at[a[other]], at[b[other]], s[other])
     nobody = np.zeros(len(rank), np.int64)
-    return _clustered(
-        Duplicates(join.threshold, rule, nobody, groups, found, similarity, rank, join.tolerance)
-    )
+    return _clustered(Duplicates(join.threshold, rule, nobody, groups, found, similarity, rank, join.tolerance))
 
 
 def _clustered(d: Duplicates) -> Duplicates:
