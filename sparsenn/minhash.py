@@ -13,6 +13,7 @@ import numpy.typing as npt
 from sparsenn._jit import entry
 from sparsenn.grouping import Groups, group_by, mixed
 from sparsenn.join import ROOM, Found, Join, check_most, concatenated, in_order, nth_pair
+from sparsenn.metrics.registry import check_number
 from sparsenn.parallel import map_blocks
 from sparsenn.results import Pairs
 
@@ -99,7 +100,8 @@ class MinHashJoin:
         Minima that may be used.
     bits : int, default 32
         Bits of each minimum, 1 to 32: fewer make more candidates.
-    random_state : int, default 0
+    random_state : int or None, default 0
+        At least 0; None draws another one each time.
     n_jobs : int, optional
 
     Raises
@@ -129,18 +131,18 @@ class MinHashJoin:
         recall: float = 0.95,
         n_permutations: int = 128,
         bits: int = BITS,
-        random_state: int = 0,
+        random_state: int | None = 0,
         n_jobs: int | None = None,
     ) -> None:
         for name, value, low, high in (("n_permutations", n_permutations, 1, 2**16), ("bits", bits, 1, BITS)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        if not 0.0 < recall < 1.0:
+        if check_number(recall) or not 0.0 < recall < 1.0:
             raise ValueError(f"recall must be between 0 and 1, got {recall!r}: similarity_join finds all pairs")
         self._join = Join(X, None, "jaccard", None, threshold, n_jobs, prepare=False)
         if threshold == 0:
             raise ValueError("threshold must be above 0: all pairs have a similarity of at least 0")
-        self._seed, self._n_jobs, self._bits = np.uint64(random_state), n_jobs, int(bits)
+        self._seed, self._n_jobs, self._bits = _seed(random_state), n_jobs, int(bits)
         self._bands, self._rows = choose_bands(threshold, recall, int(n_permutations), self._bits)
         self._first = group_by(self._keys(0))
         sizes = self._first.sizes
@@ -209,6 +211,14 @@ class MinHashJoin:
                 check_most(total, max_pairs, join.threshold)
             seen = np.sort(np.concatenate(fresh), kind="stable")  # of ascending parts
         return in_order(concatenated(list(join.expand(found, ROOM))), join.width)
+
+
+def _seed(random_state: Any) -> np.uint64:
+    if random_state is None:
+        return np.uint64(np.random.default_rng().integers(2**63))
+    if isinstance(random_state, bool) or not hasattr(random_state, "__index__") or not 0 <= random_state < 2**64:
+        raise ValueError(f"random_state must be a whole number from 0 to 2**64 - 1, or None, got {random_state!r}")
+    return np.uint64(random_state)
 
 
 def _some_pairs(groups: Groups, begin: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:

@@ -62,6 +62,8 @@ def test_one_seed_one_result():
     X = copies(300)
     runs = [sn.MinHashJoin(X, 0.8, random_state=s, n_jobs=jobs).run() for s, jobs in ((1, 1), (1, 2))]
     assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+    drawn = [sn.MinHashJoin(X, 0.8, random_state=None) for _ in range(2)]
+    assert not np.array_equal(drawn[0]._keys(0), drawn[1]._keys(0))
 
 
 def test_fewer_bits_collide_more():
@@ -83,6 +85,9 @@ def test_equal_rows_are_found_whatever_the_keys():
     ("more", "message"),
     [
         ({"recall": 1.0}, "similarity_join finds all pairs"),
+        ({"recall": "a"}, "recall must be between 0 and 1, got 'a'"),
+        ({"random_state": -1}, "random_state must be a whole number from 0 to .*, or None, got -1"),
+        ({"random_state": 0.5}, "random_state must be a whole number from 0 to .*, or None, got 0.5"),
         ({"bits": 0}, "bits must be a whole number from 1 to 32"),
         ({"threshold": 0.0}, "threshold must be above 0|cannot reach"),
         ({"threshold": 0.05, "recall": 0.99, "n_permutations": 8}, "8 permutations cannot reach a recall of 0.99"),
