@@ -259,9 +259,10 @@ def alike(n):
     return sp.hstack([np.ones((n, 20), np.float32), sp.identity(n, np.float32)]).tocsr()
 
 
-@pytest.mark.parametrize("metric", ["jaccard", "cosine", "kulsinski"])  # by counts, by sums, by search of each row
-def test_blocks_are_found_as_they_are_asked_for(metric, monkeypatch):
+@pytest.mark.parametrize(("metric", "way"), [("jaccard", "counts"), ("cosine", "bounds"), ("cosine", "scan")])
+def test_blocks_are_found_as_they_are_asked_for(metric, way, monkeypatch):
     n, room, found = 1500, 1000, []
+    monkeypatch.setattr(sumjoin, "MEET" if way == "scan" else "FINISH", 1e9)
     monkeypatch.setattr("sparsenn.join.ROOM", room)
     block = Join._block
 
@@ -271,14 +272,13 @@ def test_blocks_are_found_as_they_are_asked_for(metric, monkeypatch):
         return result
 
     monkeypatch.setattr(Join, "_block", counted)
-    threshold = 0.01 if metric == "kulsinski" else 0.9
-    blocks = sn.join_blocks(alike(n), metric=metric, threshold=threshold, block_pairs=10, n_jobs=2)
+    blocks = sn.join_blocks(alike(n), metric=metric, threshold=0.9, block_pairs=10, n_jobs=2)
     assert len(next(blocks).i) == 10
     blocks.close()
     assert sum(found) <= 4 * (room + 16 * n) < n * (n - 1) // 8
     found.clear()
-    with pytest.raises(ValueError, match="more than max_pairs = 5000"):
-        sn.similarity_join(alike(n), metric=metric, threshold=threshold, max_pairs=5000, n_jobs=2)
+    with pytest.raises(ValueError, match="more than max_pairs = 5,000"):
+        sn.similarity_join(alike(n), metric=metric, threshold=0.9, max_pairs=5000, n_jobs=2)
     assert sum(found) <= 8 * (room + 16 * n) < n * (n - 1) // 4
 
 
