@@ -13,7 +13,7 @@ import numpy as np
 
 from sparsenn import Index, Neighbors, __version__, catalogue
 from sparsenn.adapters.files import read_texts
-from sparsenn.commands import COMMANDS
+from sparsenn.commands import COMMANDS, parse_params
 from sparsenn.metrics import BoundMetric, Metric, get, resolve
 from sparsenn.metrics.registry import REQUIRED
 from sparsenn.terminal import allow_any_text, excerpt, highlight, row, terminal_width
@@ -66,22 +66,9 @@ def metrics(name: str | None, markdown: bool) -> None:
         raise click.BadParameter(str(error), param_hint="NAME") from None
 
 
-def _parse_params(given: Sequence[str]) -> dict[str, float]:
-    params = {}
-    for item in given:
-        key, equals, value = item.partition("=")
-        try:
-            params[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else float(value)
-        except ValueError:
-            equals = ""
-        if not equals:
-            raise click.BadParameter(f"{item!r} is not NAME=NUMBER, e.g. --param p=3", param_hint="--param")
-    return params
-
-
 def _metric(name: str, given: Sequence[str]) -> BoundMetric:
     """Check a metric for vectors of words, with its parameters."""
-    params = _parse_params(given)
+    params = parse_params(given)
     try:
         record = get(name)
         _check_for_text(record, params)

@@ -4,7 +4,7 @@ import contextlib
 import pathlib
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import click
@@ -13,8 +13,9 @@ import numpy as np
 from sparsenn.adapters import read_texts, shingles
 from sparsenn.adapters.tables import check_writable, read_columns, write_columns
 from sparsenn.dedup import RULES, Duplicates, near_duplicates
-from sparsenn.join import join_blocks, save_pairs, similarity_join
+from sparsenn.join import join_blocks, replaced, save_pairs, similarity_join
 from sparsenn.linking import link
+from sparsenn.metrics import resolve
 from sparsenn.report import write_report
 from sparsenn.results import Pairs
 from sparsenn.terminal import cut, one_line, row, terminal_width
@@ -48,6 +49,25 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
             bar.update(done - bar.n)
 
         yield tell
+
+
+def _write(path: pathlib.Path, columns: dict[str, Any]) -> None:
+    with replaced(path) as part:
+        write_columns(part, columns)
+
+
+def parse_params(given: Sequence[str]) -> dict[str, float]:
+    """Read ``NAME=NUMBER`` of ``--param``."""
+    params = {}
+    for item in given:
+        key, equals, value = item.partition("=")
+        try:
+            params[key.strip()] = int(value) if value.strip().lstrip("-").isdigit() else float(value)
+        except ValueError:
+            equals = ""
+        if not equals:
+            raise click.BadParameter(f"{item!r} is not NAME=NUMBER, e.g. --param p=3", param_hint="--param")
+    return params
 
 
 def _threshold(function: Any) -> Any:
@@ -97,6 +117,8 @@ def dedup(
     Exact copies are found first, then all pairs of texts whose sets of runs of words are at least so similar (Jaccard);
     every pair is verified. FILE and the output are .txt, .csv, .tsv, .jsonl or .parquet.
     """
+    if against is not None and (rule != RULES[0] or keep != "first"):
+        raise click.UsageError("--rule and --keep are about clusters: leave them out with --against")
     if report is not None and against is not None:
         raise click.UsageError("--report shows the clusters of one file: leave it out with --against")
     start = time.perf_counter()
@@ -115,7 +137,7 @@ def dedup(
             write_report(report, found, texts, file.name, f"Jaccard of the sets of {shingle} {unit} in a row")
         if output is not None:
             columns = read_columns(file)
-            write_columns(output, {name: [values[i] for i in found.keep] for name, values in columns.items()})
+            _write(output, {name: [values[i] for i in found.keep] for name, values in columns.items()})
     if isinstance(found, Duplicates):
         _print_clusters(found, texts)
     removed = len(texts) - len(found.keep)
@@ -152,6 +174,7 @@ def _print_clusters(found: Duplicates, texts: list[str]) -> None:
 @click.argument("b", type=FILE, required=False)
 @_threshold
 @click.option("-m", "--metric", default="jaccard", show_default=True, metavar="NAME", help="Similarity of the sets.")
+@click.option("--param", "params", multiple=True, metavar="NAME=NUMBER", help="Parameter of the metric; repeatable.")
 @click.option("-o", "--output", type=OUTPUT, help="Write all pairs: row of A, row of B, similarity.")
 @click.option("--top", type=click.IntRange(min=1), help="Only so many pairs, the most similar.")
 @_of_texts
@@ -160,6 +183,7 @@ def join(
     b: pathlib.Path | None,
     threshold: float,
     metric: str,
+    params: tuple[str, ...],
     output: pathlib.Path | None,
     top: int | None,
     column: str | None,
@@ -171,7 +195,9 @@ def join(
 
     Texts are sets of runs of words. To a .parquet file pairs are written as they are found.
     """
+    given = parse_params(params)
     with _messages(), _progress("joining") as tell:
+        chosen = resolve(metric, given)
         if output is not None:
             check_writable(output)
         texts = read_texts(a, column)
@@ -182,14 +208,14 @@ def join(
         mine, theirs = there[there < len(texts)], there[there >= len(texts)]
         sides = (rows[mine], None if b is None else rows[theirs])
         if output is not None and output.suffix.lower() == ".parquet" and top is None:
-            blocks = join_blocks(*sides, metric, threshold, n_jobs=n_jobs, progress=tell)
+            blocks = join_blocks(*sides, chosen, threshold, n_jobs=n_jobs, progress=tell)
             total = save_pairs((_numbered(pairs, mine, theirs, len(texts)) for pairs in blocks), output)
             click.echo(f"{total:,} pairs, written: {output}")
             return
-        pairs = similarity_join(*sides, metric, threshold, top=top, n_jobs=n_jobs, progress=tell)
+        pairs = similarity_join(*sides, chosen, threshold, top=top, n_jobs=n_jobs, progress=tell)
         pairs = _numbered(pairs, mine, theirs, len(texts))
         if output is not None:
-            write_columns(output, {n: c.tolist() for n, c in zip(Pairs._fields, pairs, strict=True)})
+            _write(output, {n: c.tolist() for n, c in zip(Pairs._fields, pairs, strict=True)})
     _print_pairs(pairs.i, pairs.j, pairs.similarity, texts, others or texts, ("A", "B") if b else ("row", "row"))
     click.echo(f"{len(pairs.i):,} pairs" + (f", written: {output}" if output else ""))
 
@@ -217,41 +243,46 @@ def _print_pairs(i: Any, j: Any, scores: Any, texts: Any, others: Any, names: tu
 
 @click.command("link")
 @click.argument("a", type=FILE)
-@click.argument("b", type=FILE)
+@click.argument("b", type=FILE, required=False)
 @click.option("--on", multiple=True, metavar="COLUMN[=WEIGHT]", help="Column to compare; repeatable. "
               "[default: all columns of text in common]")  # fmt: skip
 @click.option("-t", "--threshold", type=click.FloatRange(0, 1), help="Least score. [default: 0.5, or by --matches]")
 @click.option("--matches", type=FILE, help="Pairs known to be the same, to choose the threshold: two columns of row "
               "numbers, from 0.")  # fmt: skip
-@click.option("-k", type=click.IntRange(min=1), default=10, show_default=True, help="Candidates of each record.")
-@click.option("--many", is_flag=True, help="A record may have several links, not one.")
+@click.option("-k", type=click.IntRange(min=1), help="With B: candidates of each record. [default: 10]")
+@click.option("--many", is_flag=True, help="With B: a record may have several links, not one.")
 @click.option("-o", "--output", type=OUTPUT, help="Write the links: row of A, row of B, score.")
 @click.option("--n-jobs", type=int, default=None, help="Threads. [default: all processors]")
 def link_tables(
     a: pathlib.Path,
-    b: pathlib.Path,
+    b: pathlib.Path | None,
     on: tuple[str, ...],
     threshold: float | None,
     matches: pathlib.Path | None,
-    k: int,
+    k: int | None,
     many: bool,
     output: pathlib.Path | None,
     n_jobs: int | None,
 ) -> None:
-    """Link the records of A and B that mean the same thing."""
-    with _messages():
+    """Link the records of A and B that mean the same thing, or those of A in groups."""
+    if b is None and (k is not None or many):
+        raise click.UsageError("-k and --many are for two tables: within one all pairs of a group are linked")
+    with _messages(), _progress("linking") as tell:
         if output is not None:
             check_writable(output)
-        mine, theirs = read_columns(a), read_columns(b)
+        mine = read_columns(a)
+        theirs = None if b is None else read_columns(b)
         known = None if matches is None else _read_matches(matches)
         links = link(
-            mine, theirs, _weights(on), k=k, threshold=threshold, matches=known, one_to_one=not many, n_jobs=n_jobs
-        )
+            mine, theirs, _weights(on), k=k or 10, threshold=threshold, matches=known, one_to_one=not many,
+            n_jobs=n_jobs, progress=tell,
+        )  # fmt: skip
         if output is not None:
-            write_columns(output, {"i": links.i.tolist(), "j": links.j.tolist(), "score": links.score.tolist()})
-    shown = [o.partition("=")[0] for o in on] or [c for c in mine if c in theirs]
-    texts, others = ([" ".join(map(str, r)) for r in zip(*(t[c] for c in shown), strict=True)] for t in (mine, theirs))
-    _print_pairs(links.i, links.j, links.score, texts, others, ("A", "B"))
+            _write(output, {"i": links.i.tolist(), "j": links.j.tolist(), "score": links.score.tolist()})
+    sides = [mine] if theirs is None else [mine, theirs]
+    shown = [o.partition("=")[0] for o in on] or [c for c in mine if c in sides[-1]]
+    texts = [[" ".join(map(str, r)) for r in zip(*(t[c] for c in shown), strict=True)] for t in sides]
+    _print_pairs(links.i, links.j, links.score, texts[0], texts[-1], ("A", "B") if b else ("row", "row"))
     count = f"{len(links):,} links with a score of at least {links.threshold:.3f}"
     click.echo(count + (f", written: {output}" if output else ""))
 

@@ -146,10 +146,46 @@ def surrogate_of_counts(metric, scratch, size, kind, shared):
 
 
 @kernel
-def needed_by(metric, scratch, size, limit, need):
-    """Columns that a row of `size` must share with one of each kind, or NEVER."""
+def first_at_least(ids, a, b, row):
+    """First place of ascending ``ids[a:b]`` that is not below `row`."""
+    while a < b:
+        middle = (a + b) >> 1
+        if ids[middle] < row:
+            a = middle + 1
+        else:
+            b = middle
+    return a
+
+
+@kernel
+def kinds_within(metric, scratch, size, limit):
+    """Kinds [first, last) that may match a row of `size`.
+
+    The more the other's size differs, the less similar are rows that share all they can: so both ends are halved for.
+    """
+    m = np.int64(scratch.y.shape[0])
+    first, b = np.int64(0), first_at_least(scratch.y, np.int64(0), m, size)
+    last, d = b, m
+    while first < b:
+        middle = (first + b) >> 1
+        if surrogate_of_counts(metric, scratch, size, middle, scratch.y[middle]) <= limit:
+            b = middle
+        else:
+            first = middle + 1
+    while last < d:
+        middle = (last + d) >> 1
+        if surrogate_of_counts(metric, scratch, size, middle, size) <= limit:
+            last = middle + 1
+        else:
+            d = middle
+    return first, last
+
+
+@kernel
+def needed_by(metric, scratch, size, limit, first, last, need):
+    """Columns that a row of `size` must share with one of each of the kinds [first, last), or NEVER."""
     shared = np.int64(0)
-    for kind in range(need.shape[0]):
+    for kind in range(first, last):
         most = np.int64(min(size, scratch.y[kind]))
         while shared <= most and surrogate_of_counts(metric, scratch, size, kind, np.float64(shared)) > limit:
             shared += 1
@@ -168,9 +204,12 @@ def plan_sizes(metric, kinds, others, limit, only_smaller):
     least = np.full(m, NEVER, np.int64)
     unmet = False
     for a in range(n):
-        needed_by(metric, scratch, kinds[a], limit, need)
-        for b in range(m):
-            if need[b] == NEVER or (only_smaller and others[b] > kinds[a]):
+        first, last = kinds_within(metric, scratch, kinds[a], limit)
+        if only_smaller:
+            last = min(last, first_at_least(others, first, last, kinds[a] + 1.0))
+        needed_by(metric, scratch, kinds[a], limit, first, last, need)
+        for b in range(first, last):
+            if need[b] == NEVER:
                 continue
             if need[b] == 0:
                 unmet = unmet or kinds[a] > 0.0 or others[b] > 0.0
@@ -179,6 +218,8 @@ def plan_sizes(metric, kinds, others, limit, only_smaller):
             x.first[a] = min(x.first[a], b)
             x.last[a] = b
             least[b] = min(least[b], need[b])
+        if unmet:
+            break
     return x, least, unmet
 
 
@@ -208,18 +249,6 @@ def list_prefixes(sets, least, n_columns):
             ids[at[c]], places[at[c]] = i, t - sets.indptr[i]
             at[c] += 1
     return Lists(starts, ids, places)
-
-
-@kernel
-def first_at_least(ids, a, b, row):
-    """First place of ascending ``ids[a:b]`` that is not below `row`."""
-    while a < b:
-        middle = (a + b) >> 1
-        if ids[middle] < row:
-            a = middle + 1
-        else:
-            b = middle
-    return a
 
 
 @kernel
@@ -309,7 +338,7 @@ def join_sets(metric, x, y, lists, needs, limit, own, skip, start, stop, room):
         if needs.last[x.kind[i]] >= 0:
             if x.kind[i] != kind:
                 kind = x.kind[i]
-                needed_by(metric, scratch, x.kinds[kind], limit, need)
+                needed_by(metric, scratch, x.kinds[kind], limit, needs.first[kind], needs.last[kind] + 1, need)
             first, last = y.starts[needs.first[kind]], y.starts[needs.last[kind] + 1]
             end = prefix_end(x, i, needs.least[kind])
             last = min(last, i) if own else last
@@ -331,7 +360,10 @@ def join_sets(metric, x, y, lists, needs, limit, own, skip, start, stop, room):
 
 
 class CountJoin:
-    """A join of sets, prepared: distinct rows of both sides, ordered; ``ready`` is False where it does not fit."""
+    """A join of sets, prepared: distinct rows of both sides, ordered; ``ready`` is False where it does not fit.
+
+    ``limit``, the largest surrogate of a pair, may be lowered while it runs.
+    """
 
     def __init__(
         self, metric: Compiled, limit: float, A: Rows, B: Rows | None, symmetric: bool, n_jobs: int | None
@@ -340,7 +372,7 @@ class CountJoin:
         self._x, self.x_order = order_sets(A, rank, n_jobs)
         self._y, self.y_order = (self._x, self.x_order) if B is None else order_sets(B, rank, n_jobs)
         self._own, self._skip = B is None and symmetric, B is None
-        self._metric, self._limit = metric, limit
+        self._metric, self.limit = metric, limit
         self._needs, least, unmet = plan_sizes(metric, self._x.kinds, self._y.kinds, limit, self._own)
         self.ready = not unmet
         if self.ready:
@@ -349,7 +381,7 @@ class CountJoin:
     def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Pairs of some rows (rows of the first side, of the second, surrogates), and where to go on."""
         x, y, surrogates, at = join_sets(
-            self._metric, self._x, self._y, self._lists, self._needs, self._limit, self._own, self._skip,
+            self._metric, self._x, self._y, self._lists, self._needs, self.limit, self._own, self._skip,
             start, stop, room,
         )  # fmt: skip
         return self.x_order[x], self.y_order[y], surrogates, at

@@ -1,6 +1,6 @@
 """Near-duplicates: clusters over verified pairs, and which row of each to keep."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -11,8 +11,9 @@ from sparsenn.adapters.inputs import open_source
 from sparsenn.adapters.shingling import shingles
 from sparsenn.clusters import connected, represented
 from sparsenn.grouping import Groups, group_by
-from sparsenn.join import MOST_PAIRS, TOLERANCE, Found, Join, check_most, concatenated, in_order
+from sparsenn.join import MOST_PAIRS, Found, Join, check_most, concatenated, in_order
 from sparsenn.metrics import resolve
+from sparsenn.metrics.registry import check_number
 from sparsenn.results import Pairs
 
 RULES = ("representative", "connected")
@@ -38,6 +39,7 @@ class Duplicates:
     _found: Found
     _similarity: npt.NDArray[np.float64]
     _rank: Ids  # of rows, by the rule of what is kept
+    _tolerance: float  # a pair's similarity may be less than the threshold by so much
 
     @property
     def keep(self) -> Ids:
@@ -121,14 +123,10 @@ class Duplicates:
         >>> found.keep, found.rethreshold(0.9).keep
         (array([0]), array([0, 1]))
         """
-        if not self.threshold <= threshold <= 1.0:
-            raise ValueError(
-                f"threshold must be between {self.threshold:g}, which was joined at, and 1; got {threshold!r}: "
-                "for a lower one call near_duplicates again"
-            )
-        keep = self._similarity >= threshold - TOLERANCE
+        _check_higher(threshold, self.threshold)
+        keep = self._similarity >= threshold - self._tolerance
         found = Found(self._found.a[keep], self._found.b[keep], self._found.surrogates[keep])
-        return _clustered(replace(self, threshold=threshold, _found=found, _similarity=self._similarity[keep]))
+        return _clustered(replace(self, threshold=float(threshold), _found=found, _similarity=self._similarity[keep]))
 
     def __repr__(self) -> str:
         n, kept = len(self.duplicate_of), len(self.keep)
@@ -155,6 +153,7 @@ class Overlaps:
     threshold: float
     match: Ids
     similarity: npt.NDArray[np.float64]
+    _tolerance: float
 
     @property
     def keep(self) -> Ids:
@@ -169,10 +168,10 @@ class Overlaps:
         ValueError
             If it is lower than the one that was joined at, or above 1.
         """
-        if not self.threshold <= threshold <= 1.0:
-            raise ValueError(f"threshold must be between {self.threshold:g} and 1, got {threshold!r}")
-        near = self.similarity >= threshold - TOLERANCE
-        return Overlaps(threshold, np.where(near, self.match, -1), np.where(near, self.similarity, 0.0))
+        _check_higher(threshold, self.threshold)
+        near = self.similarity >= threshold - self._tolerance
+        match, similarity = np.where(near, self.match, -1), np.where(near, self.similarity, 0.0)
+        return replace(self, threshold=float(threshold), match=match, similarity=similarity)
 
 
 def near_duplicates(
@@ -181,6 +180,7 @@ def near_duplicates(
     *,
     against: Any = None,
     metric: Any = "jaccard",
+    metric_params: Mapping[str, Any] | None = None,
     rule: str = "representative",
     keep: Any = "first",
     shingle: int = 3,
@@ -202,13 +202,15 @@ def near_duplicates(
     against : the same as data, optional
         Look for near-duplicates of these only: what is twice within `data` stays.
     metric : str or BoundMetric, default "jaccard"
-        Symmetric, with a similarity of at most 1.
+        Symmetric, with a similarity of at most 1, which is that of equal rows.
+    metric_params : dict, optional
+        Parameters of the metric.
     rule : "representative" or "connected", default "representative"
         "representative": each row is similar to the one kept in its place. "connected": rows that a chain of pairs
-        leads to are one cluster, however different its ends.
+        leads to are one cluster, however different its ends. Not with `against`.
     keep : "first", "longest", or array-like of shape (n_rows,), default "first"
         Which row stands for its cluster: the lowest id, the longest (characters of texts, nonzeros of rows), or the
-        one with the largest score; ties by id.
+        one with the largest score; ties by id. Not with `against`.
     shingle : int, default 3
         For texts: words, or characters, of a run. Texts with fewer are duplicates only of equal texts.
     analyzer : "word" or "char", default "word"
@@ -224,7 +226,8 @@ def near_duplicates(
     Raises
     ------
     ValueError
-        A threshold, rule, or metric that cannot be used, scores of another length, rows that do not fit.
+        A threshold, rule, or metric that cannot be used, scores of another length, rows that do not fit; an option
+        that is not for such data.
 
     Examples
     --------
@@ -238,18 +241,25 @@ def near_duplicates(
     """
     if rule not in RULES:
         raise ValueError(f"rule must be one of {', '.join(map(repr, RULES))}, got {rule!r}")
-    record = resolve(metric).metric
+    bound = resolve(metric, metric_params)
+    record = bound.metric
     if not record.symmetric or record.similar == 0.0:
         raise ValueError(f"near-duplicates need a symmetric similarity of at most 1; {record.name} is none")
+    if record.similar is not None and not record.reflexive:
+        raise ValueError(f"near-duplicates need a similarity that is 1 of equal rows; that of {record.name} is less")
+    if against is not None and (rule != RULES[0] or not isinstance(keep, str) or keep != "first"):
+        raise ValueError("rule and keep are about clusters, and with against there are none: leave them out")
     if (texts := as_texts(data)) is not None:
-        return _of_texts(texts, threshold, against, metric, rule, keep, (shingle, analyzer), n_jobs, progress)
+        return _of_texts(texts, threshold, against, bound, rule, keep, (shingle, analyzer), n_jobs, progress)
+    if shingle != 3 or analyzer != "word":
+        raise ValueError("shingle and analyzer are for texts, and the data is rows: leave them out")
     if against is not None:
-        join = Join(data, against, metric, None, threshold, n_jobs)
+        join = Join(data, against, bound, None, threshold, n_jobs)
         return _overlaps(join, list(join.all_pairs(MOST_PAIRS, progress, True)))
-    join = Join(data, None, metric, None, threshold, n_jobs)
+    join = Join(data, None, bound, None, threshold, n_jobs)
     lengths = np.diff(join.x.indptr)[join.x_groups.labels()]
     rank = _rank(keep, lengths)
-    return _cluster(join, join.x_groups, np.arange(len(join.x)), threshold, rule, rank, progress)
+    return _cluster(join, join.x_groups, np.arange(len(join.x)), rule, rank, progress)
 
 
 def as_texts(data: Any) -> list[str] | None:
@@ -263,6 +273,14 @@ def as_texts(data: Any) -> list[str] | None:
     elif getattr(data, "ndim", 1) != 1:
         return None
     return ["" if _missing(t) else t for batch, _ in open_source(data).batches for t in batch]
+
+
+def _check_higher(threshold: Any, joined: float) -> None:
+    if check_number(threshold) or not joined <= threshold <= 1.0:
+        raise ValueError(
+            f"threshold must be between {joined:g}, which was joined at, and 1; got {threshold!r}: "
+            "for a lower one call near_duplicates again"
+        )
 
 
 def _missing(text: Any) -> bool:
@@ -289,7 +307,7 @@ def _rank(keep: Any, lengths: npt.NDArray[Any]) -> Ids:
     return rank
 
 
-def _cluster(join: Join, groups: Groups, at: Ids, threshold: float, rule: str, rank: Ids, progress: Any) -> Duplicates:
+def _cluster(join: Join, groups: Groups, at: Ids, rule: str, rank: Ids, progress: Any) -> Duplicates:
     """Clusters of groups of equal items; row `r` of the join's different rows is the group ``at[r]``."""
     parts = [f for f in join.all_pairs(MOST_PAIRS, progress, True) if len(f.a)]
     a, b, s = (np.concatenate(c) if parts else np.empty(0) for c in (zip(*parts, strict=True) if parts else [[]] * 3))
@@ -297,7 +315,8 @@ def _cluster(join: Join, groups: Groups, at: Ids, threshold: float, rule: str, r
     other = a != b
     similarity = join.similarity(s[other])
     found = Found(at[a[other]], at[b[other]], s[other])
-    return _clustered(Duplicates(threshold, rule, np.zeros(len(rank), np.int64), groups, found, similarity, rank))
+    nobody = np.zeros(len(rank), np.int64)
+    return _clustered(Duplicates(join.threshold, rule, nobody, groups, found, similarity, rank, join.tolerance))
 
 
 def _clustered(d: Duplicates) -> Duplicates:
@@ -325,7 +344,7 @@ def _overlaps(join: Join, parts: list[Found]) -> Overlaps:
         first = order[np.concatenate([[True], a[order][1:] != a[order][:-1]])]
         match[a[first]], similarity[a[first]] = row[first], near[first]
     labels = join.x_groups.labels()
-    return Overlaps(join.threshold, match[labels], similarity[labels])
+    return Overlaps(join.threshold, match[labels], similarity[labels], join.tolerance)
 
 
 def _of_texts(
@@ -347,7 +366,7 @@ def _of_texts(
     if against is None:
         join = Join(rows[mine], None, metric, None, threshold, n_jobs)
         # rows may be equal where texts differ (by case, or punctuation): then those texts are a cluster of their own
-        return _of_equal_rows(join, own, mine, threshold, rule, rank, tick)
+        return _of_equal_rows(join, own, mine, rule, rank, tick)
     join = Join(rows[mine], rows[theirs], metric, None, threshold, n_jobs)
     some = _overlaps(join, list(join.all_pairs(MOST_PAIRS, tick, True)))
     match, similarity = np.full(len(different), -1, np.int64), np.zeros(len(different))
@@ -358,16 +377,16 @@ def _of_texts(
     for i, text in enumerate(different):
         if text in first:
             match[i], similarity[i] = first[text], 1.0
-    return Overlaps(threshold, match[numbers], similarity[numbers])
+    return replace(some, match=match[numbers], similarity=similarity[numbers])
 
 
-def _of_equal_rows(join: Join, own: Groups, mine: Ids, threshold: Any, rule: str, rank: Ids, tick: Any) -> Duplicates:
+def _of_equal_rows(join: Join, own: Groups, mine: Ids, rule: str, rank: Ids, tick: Any) -> Duplicates:
     """Clusters of texts, from the different rows of their runs."""
     merged = np.arange(len(own.first))
     merged[mine] = mine[join.x_groups.first[join.x_groups.labels()]]
     groups = group_by(merged[own.labels()].astype(np.uint64))
     at = np.searchsorted(merged[own.labels()[groups.first]], mine[join.x_groups.first])
-    return _cluster(join, groups, at, threshold, rule, rank, tick)
+    return _cluster(join, groups, at, rule, rank, tick)
 
 
 def _equal_texts(texts: Sequence[str]) -> tuple[Groups, Ids]:

@@ -194,12 +194,16 @@ class Space:
             return float(distance)
         return float(invert(self.compiled.params, distance))
 
-    def correct(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+    def distances(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Turn surrogates into distances."""
         if self.compiled.correct:
             surrogates = surrogates.copy()
             _correct_all(self.compiled.correct, self.compiled.params, surrogates.reshape(-1))
-        return surrogates.astype(np.float32) + np.float32(0)  # no negative zero
+        return surrogates
+
+    def correct(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float32]:
+        """The same in float32, as they are returned."""
+        return self.distances(surrogates).astype(np.float32) + np.float32(0)  # no negative zero
 
 
 def take(store: Store, ids: npt.NDArray[np.int64]) -> Store:

@@ -36,6 +36,12 @@ class Groups(NamedTuple):
         found[self.members] = np.repeat(np.arange(len(self.first)), self.sizes)
         return found
 
+    def shortened(self, most: int) -> "Groups":
+        """The groups with no more than their first `most` rows."""
+        place = np.arange(len(self.members)) - np.repeat(self.indptr[:-1], self.sizes)
+        indptr = np.concatenate([[0], np.cumsum(np.minimum(self.sizes, most))]).astype(np.int64)
+        return Groups(self.first, indptr, self.members[place < most])
+
     def take(self, which: npt.NDArray[np.int64]) -> "Groups":
         """Some of the groups, in the order given."""
         sizes = self.sizes[which]

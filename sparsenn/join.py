@@ -5,8 +5,10 @@ Equal rows are collapsed first, and pairs are found among different rows only: s
 such bound, or so much is similar that looking at all rows is cheaper.
 """
 
-import functools
+import contextlib
+import os
 import pathlib
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -14,20 +16,21 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.countjoin import CountJoin
-from sparsenn.distance import Space
+from sparsenn.distance import Space, take
 from sparsenn.exact import ExactEngine
 from sparsenn.grouping import Groups, group_equal
 from sparsenn.metrics import resolve
 from sparsenn.metrics.registry import Metric
-from sparsenn.parallel import count_jobs, map_blocks
+from sparsenn.parallel import count_jobs, map_queue
 from sparsenn.results import Pairs
 from sparsenn.rows import Rows, as_rows
 from sparsenn.sumjoin import SumJoin, surrogates_of
 
 TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
+ROOTS = 2.0**-23  # the same where a distance is a root: equal shares of float32 differ by so much
 MOST_PAIRS = 10**9
 ROOM = 2**20  # pairs of different rows that one call of a kernel may find before it stops
-WINDOW = 2**13  # rows joined at a time by each thread
+SPAN = 2**9  # rows joined at a time by a thread
 LISTED = 2**26  # pairs of different rows held before the rest is counted first
 Progress = Callable[[int, int], object]
 
@@ -65,13 +68,14 @@ def similarity_join(
         A metric that has a similarity: 1 − its distance, for ``dot`` the inner product.
     threshold : float, default 0.8
         Least similarity; between 0 and 1, for ``dot`` any number. A similarity that is less by at most 1e-9
-        counts, so that rounding does not decide.
+        counts, so that rounding does not decide; by 1.2e-7 where the distance is a root or an angle (hellinger,
+        jensen_shannon, true_angular), which shows the rounding of rows to float32.
     metric_params : dict, optional
         Parameters of the metric.
     top : int, optional
         Only so many pairs, the most similar ones, ordered by similarity; ties by `i` and `j`.
     max_pairs : int, default 10**9
-        Pairs are counted before they are listed; more of them are an error.
+        Pairs are counted before they are listed; more of them are an error. With `top` there is no need of it.
     n_jobs : int, optional
         Threads; None means all processors.
     progress : callable, optional
@@ -87,7 +91,7 @@ def similarity_join(
     ------
     ValueError
         A threshold out of range, a metric without a similarity, rows that do not fit each other or the metric,
-        more than `max_pairs` pairs.
+        more than `max_pairs` pairs, `max_pairs` with `top`.
 
     See Also
     --------
@@ -112,6 +116,8 @@ def similarity_join(
     max_pairs = _count("max_pairs", max_pairs) or MOST_PAIRS
     join = Join(A, B, metric, metric_params, threshold, n_jobs)
     if top is not None:
+        if max_pairs != MOST_PAIRS:
+            raise ValueError(f"max_pairs is for all pairs, and only {top:,} are asked for: leave it out with top")
         return _best(join, top, progress)
     found = list(join.all_pairs(max_pairs, progress))
     return in_order(concatenated(list(join.expand(found, MOST_PAIRS))), join.width)
@@ -177,7 +183,8 @@ def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
     blocks : iterable of Pairs
         E.g. from `join_blocks`.
     path : str or Path
-        The file, written anew, with the columns ``i``, ``j`` and ``similarity``.
+        The file, written anew, with the columns ``i``, ``j`` and ``similarity``; it takes its place when it is whole,
+        and where that fails, what was there stays.
 
     Returns
     -------
@@ -202,11 +209,23 @@ def save_pairs(blocks: Iterable[Pairs], path: str | pathlib.Path) -> int:
         raise ImportError("writing Parquet needs pyarrow: pip install sparsenn[files]") from None
     schema = pa.schema([("i", pa.int64()), ("j", pa.int64()), ("similarity", pa.float64())])
     total = 0
-    with pq.ParquetWriter(pathlib.Path(path), schema) as writer:
+    with replaced(path) as part, pq.ParquetWriter(part, schema) as writer:
         for pairs in blocks:
             writer.write_table(pa.table(dict(zip(schema.names, pairs, strict=True)), schema=schema))
             total += len(pairs.i)
     return total
+
+
+@contextlib.contextmanager
+def replaced(path: str | pathlib.Path) -> Iterator[pathlib.Path]:
+    """Yield a file to write, beside `path`, that takes its place at the end; after an error it is gone."""
+    path = pathlib.Path(os.path.realpath(path))
+    part = path.with_name(f"{path.stem}.part{path.suffix}")
+    try:
+        yield part
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
 
 
 class Join:
@@ -217,7 +236,7 @@ class Join:
     ) -> None:
         record = resolve(metric, params).metric
         self.similar = _check_threshold(record, threshold)
-        self.threshold, self.n_jobs, self.symmetric = threshold, n_jobs, record.symmetric
+        self.threshold, self.n_jobs, self.symmetric = float(threshold), n_jobs, record.symmetric
         count_jobs(n_jobs)
         x = as_rows(A, name="A").to_csr()
         self.space = space = Space.fit(metric, params, x)
@@ -225,9 +244,11 @@ class Join:
             raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
         x = space.read(x, "A")
         y = None if B is None else self._read_other(B, x)
-        self.limit = space.surrogate_of(self.similar - threshold + TOLERANCE)
+        self.tolerance = ROOTS if space.compiled.correct else TOLERANCE
+        self.limit = self.limit_of(threshold)
         self.x, self.x_groups = _different(x)
         self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
+        self._stores = space.store(self.x), space.store(self.y)
         self.own, self.width = y is None, np.int64(len(x) if y is None else len(y))
         self.way: Any = self._choose(record, threshold) if prepare else None
 
@@ -244,17 +265,19 @@ class Join:
             sets = CountJoin(self.space.compiled, self.limit, self.x, other, self.symmetric, self.n_jobs)
             return sets if sets.ready else _ScanJoin(self)
         disjoint = -np.inf if record.worst is None else record.worst
-        if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - TOLERANCE:
+        if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - self.tolerance:
             sums = SumJoin(self.space, self.limit, self.x, other, self.symmetric)
             by_prefix, by_scan = sums.cost
             return sums if by_prefix <= by_scan else _ScanJoin(self)
         return _ScanJoin(self)
 
+    def limit_of(self, threshold: float) -> float:
+        """Largest surrogate of a pair that is at or above a threshold."""
+        return self.space.surrogate_of(self.similar - threshold + self.tolerance)
+
     def similarity(self, surrogates: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
         """Similarities of surrogates."""
-        correct, params = self.space.bound.metric.correct, self.space.compiled.params
-        distances = surrogates if correct is None else np.array([correct(params, s) for s in surrogates], np.float64)
-        return self.similar - distances + 0.0
+        return self.similar - self.space.distances(surrogates) + 0.0
 
     def inside(self) -> Found:
         """Groups whose rows are similar to each other; and the empty rows of both sides."""
@@ -272,31 +295,32 @@ class Join:
 
     def surrogates(self, a: npt.NDArray[np.int64], b: npt.NDArray[np.int64]) -> npt.NDArray[np.float64]:
         """Surrogates of listed pairs of different rows; `a` ascending."""
-        indptr = np.searchsorted(a, np.arange(len(self.x) + 1)).astype(np.int64)
+        starts = np.flatnonzero(np.diff(a, prepend=-1)).astype(np.int64)
         out = np.empty(len(a))
-        x, y = self.space.store(self.x), self.space.store(self.y)
+        x, y = take(self._stores[0], a[starts]), self._stores[1]
+        indptr = np.append(starts, np.int64(len(a)))
         surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
         return out
 
     def found(self, progress: Progress | None = None, collapsed: bool = False) -> Iterator[Found]:
-        """Pairs of groups, a window of rows at a time; with `collapsed`, of different groups only."""
+        """Pairs of groups, not many more than ROOM at a time; with `collapsed`, of different groups only."""
         if not (collapsed and self.own) and len((inside := self.inside()).a):
             yield inside
-        n, size = len(self.x), WINDOW * count_jobs(self.n_jobs)
-        for begin in range(0, n, size):
-            end = min(begin + size, n)
-            for parts in map_blocks(functools.partial(self._block, begin), end - begin, self.n_jobs):
-                yield from parts
+        n, done = len(self.x), 0
+        size = min(SPAN, max(n // 16, 64))  # whatever the threads: the order of blocks is one
+        spans = deque((start, min(start + size, n)) for start in range(0, n, size))
+        for found, start, at, stop in map_queue(self._block, spans, self.n_jobs):
+            if at < stop:  # it stopped early: the rest comes last
+                spans.append((at, stop))
+            if len(found.a):
+                yield found
+            done += at - start
             if progress is not None:
-                progress(end, n)
+                progress(done, n)
 
-    def _block(self, begin: int, start: int, stop: int) -> list[Found]:
-        at, stop, pieces = begin + start, begin + stop, []
-        while at < stop:
-            a, b, surrogates, at = self.way.block(at, stop, ROOM)
-            if len(a):
-                pieces.append(Found(a, b, surrogates))
-        return pieces
+    def _block(self, span: tuple[int, int]) -> tuple[Found, int, int, int]:
+        *found, at = self.way.block(*span, ROOM)
+        return Found(*found), span[0], at, span[1]
 
     def count(self, found: Found) -> int:
         """How many pairs of rows the pairs of groups are."""
@@ -314,7 +338,8 @@ class Join:
             held += len(found.a)
             if not counting:
                 kept.append(found)
-            counting = counting or held > LISTED
+            if held > LISTED:
+                counting, kept = True, []
         yield from self.found(None, collapsed) if counting else kept
 
     def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
@@ -337,7 +362,7 @@ class Join:
             parts = np.minimum(ends[first : last + 1], end) - np.maximum(ends - counts, begin)[first : last + 1]
             pair = np.repeat(np.arange(first, last + 1), parts)
             rest = flat - (ends - counts)[pair]
-            p, q = _within(rest, mine[pair], self.symmetric) if inside else np.divmod(rest, theirs[pair])
+            p, q = nth_pair(rest, mine[pair], self.symmetric) if inside else np.divmod(rest, theirs[pair])
             i = self.x_groups.members[self.x_groups.indptr[a[pair]] + p]
             j = self.y_groups.members[self.y_groups.indptr[b[pair]] + q]
             if self.own and self.symmetric:
@@ -349,7 +374,7 @@ class _ScanJoin:
     """Exact search of each row among the others."""
 
     def __init__(self, join: Join) -> None:
-        self._join = join
+        self._join, self.limit = join, join.limit
         self._engine = ExactEngine(join.space, join.y.copy(), join.n_jobs)
         distance = max(join.similar - join.threshold, -np.inf)
         self._radius = distance + 1e-6 * max(abs(distance), 1.0)  # the engine's distances are float32
@@ -357,7 +382,7 @@ class _ScanJoin:
     def block(self, start: int, stop: int, room: int) -> tuple[Any, Any, Any, int]:
         """As the other ways; blocks are small, so that what they find is."""
         join = self._join
-        stop = min(stop, start + 256)
+        stop = min(stop, start + min(256, max(4 * room // max(len(join.y), 1), 16)))
         ids = np.arange(start, stop, dtype=np.int64)
         near = self._engine.within(join.x.take(ids), self._radius, 1)
         a, b = np.repeat(ids, np.diff(near.indptr)), near.indices
@@ -365,7 +390,7 @@ class _ScanJoin:
             keep = b < a if join.symmetric else b != a
             a, b = a[keep], b[keep]
         surrogates = join.surrogates(a, b)
-        keep = surrogates <= join.limit
+        keep = surrogates <= self.limit
         return a[keep], b[keep], surrogates[keep], stop
 
 
@@ -374,7 +399,7 @@ def _different(rows: Rows) -> tuple[Rows, Groups]:
     return (rows if len(groups.first) == len(rows) else rows.take(groups.first)), groups
 
 
-def _within(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
+def nth_pair(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
     """Number `rest` of the pairs of different ones among `size`."""
     if not symmetric:
         p, q = np.divmod(rest, size - 1)
@@ -401,6 +426,8 @@ def in_order(pairs: Pairs, width: np.int64) -> Pairs:
 def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
     """Keep the `top` most similar pairs."""
     best = concatenated([])
+    # of equal rows, what stands behind the first of them comes after `top` pairs that are as similar
+    join.x_groups, join.y_groups = join.x_groups.shortened(top + 1), join.y_groups.shortened(top + 1)
     for found in join.found(progress):
         if len(best.i) == top and top:  # rows that are less similar than the last need not be listed
             keep = join.similarity(found.surrogates) >= best.similarity[-1]
@@ -409,6 +436,8 @@ def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
             both = concatenated([best, pairs])
             order = np.lexsort((both.j, both.i, -both.similarity))[:top]
             best = Pairs(both.i[order], both.j[order], both.similarity[order])
+        if len(best.i) == top:  # what is still looked for
+            join.way.limit = min(join.way.limit, join.limit_of(float(best.similarity[-1])))
     return best
 
 

@@ -1,6 +1,6 @@
 """Linking records: the same thing in two tables, or twice in one."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,8 +10,10 @@ import numpy.typing as npt
 from sparsenn.adapters.inputs import frame_columns, frame_schema
 from sparsenn.adapters.vectorizer import TextVectorizer
 from sparsenn.clusters import averaged, connected, count_merged, merged_pairs
-from sparsenn.exact import exact_neighbors
-from sparsenn.join import MOST_PAIRS, check_most, similarity_join
+from sparsenn.exact import ExactEngine, fit_space
+from sparsenn.join import MOST_PAIRS, Progress, check_most, similarity_join
+from sparsenn.metrics.registry import check_number, check_positive
+from sparsenn.parallel import ForkLock
 
 DEFAULT = 0.5
 LEAST = 0.2  # score of pairs within one table that are looked at, where a threshold is to be chosen
@@ -58,6 +60,7 @@ def link(
     grouped: bool = True,
     ngram: int = 3,
     n_jobs: int | None = None,
+    progress: Progress | None = None,
 ) -> Links:
     """Link the records of two tables that mean the same thing.
 
@@ -94,6 +97,8 @@ def link(
     ngram : int, default 3
         Characters of a run.
     n_jobs : int, optional
+    progress : callable, optional
+        Told how many rows of `A` have been looked up, and of how many.
 
     Returns
     -------
@@ -120,22 +125,23 @@ def link(
     >>> sorted(zip(links.i.tolist(), links.j.tolist()))
     [(0, 2), (1, 0)]
     """
-    if threshold is not None and not (isinstance(threshold, int | float) and 0.0 <= threshold <= 1.0):
+    if threshold is not None and (check_number(threshold) or not 0.0 <= threshold <= 1.0):
         raise ValueError(f"threshold must be between 0 and 1, got {threshold!r}")
-    if isinstance(k, bool) or not hasattr(k, "__index__") or k < 1:
-        raise ValueError(f"k must be a whole number of at least 1, got {k!r}")
+    for name, value in (("k", k), ("ngram", ngram)):
+        if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+            raise ValueError(f"{name} must be a whole number of at least 1, got {value!r}")
     fields = _fields(A, B, on)
     n, m = len(fields[0][0]), len(fields[0][1])
     known = None if matches is None else _check_matches(matches, n, n if B is None else m)
     rows = [_vectors(mine, theirs, ngram, n_jobs) for mine, theirs, _ in fields]
     weights = [weight for _, _, weight in fields]
     if B is None and grouped:
-        i, j, score, threshold = _groups(rows, weights, n, threshold, known, n_jobs)
+        i, j, score, threshold = _groups(rows, weights, n, threshold, known, n_jobs, progress)
     elif B is None:
         least = threshold if threshold is not None else (DEFAULT if known is None else LEAST)
-        i, j, score = _within(rows, weights, least, n_jobs)
+        i, j, score = _within(rows, weights, least, n_jobs, progress)
     elif n and m:
-        i, j, score = _between(rows, weights, min(k, m), n_jobs)
+        i, j, score = _between(rows, weights, min(k, m), n_jobs, progress)
     else:
         i, j, score = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
     order = np.lexsort((j, i, -score))
@@ -163,7 +169,7 @@ def _fields(A: Any, B: Any, on: Any) -> list[tuple[list[str], list[str], float]]
     names = [on] if isinstance(on, str) else list(on)
     sides = [frame_columns(A, names), frame_columns(B, names) if B is not None else [[] for _ in names]]
     if isinstance(on, Mapping):
-        if not all(isinstance(w, int | float) and w > 0 for w in on.values()) or not on:
+        if any(check_positive(w) for w in on.values()) or not on:
             raise ValueError(f"weights of columns must be above 0, got {dict(on)}")
         mine, theirs = ([[_text(v) for v in column] for column in side] for side in sides)
         return list(zip(mine, theirs, map(float, on.values()), strict=True))
@@ -211,14 +217,32 @@ def _mean_score(rows: Sequence[Any], weights: Sequence[float], i: Ids, j: Ids, o
     return np.clip(np.divide(total, weight, out=np.zeros(len(i)), where=weight > 0), 0.0, 1.0)
 
 
-def _between(rows: Any, weights: Any, k: int, n_jobs: int | None) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
+def _between(
+    rows: Any, weights: Any, k: int, n_jobs: int | None, progress: Progress | None
+) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
     mine, theirs = (_stack([pairs[0][side] for pairs in rows], weights) for side in (0, 1))
-    near = exact_neighbors(theirs, mine, k=k, metric="cosine", n_jobs=n_jobs)
+    space, found = fit_space(theirs, "cosine", None)
+    near = ExactEngine(space, found).nearest(space.read(mine), k, n_jobs, _ticks(progress, mine.shape[0]))
     there = (near.indices >= 0) & (near.distances < 1.0)
     i, j = np.nonzero(there)[0], near.indices[there]
     score = _mean_score(rows, weights, i, j, False)
     crowd = 0.5 * (_crowd(i, score, mine.shape[0])[i] + _crowd(j, score, theirs.shape[0])[j])
     return i, j, score * (1.0 - 0.5 * crowd)
+
+
+def _ticks(progress: Progress | None, n: int) -> Callable[[int], None] | None:
+    """What threads call after each block of rows."""
+    if progress is None:
+        return None
+    done, lock = 0, ForkLock()
+
+    def tick(size: int) -> None:
+        nonlocal done
+        with lock:
+            done += size
+            progress(done, n)
+
+    return tick
 
 
 def _crowd(ids: Ids, score: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.float64]:
@@ -230,27 +254,36 @@ def _crowd(ids: Ids, score: npt.NDArray[np.float64], n: int) -> npt.NDArray[np.f
     return np.bincount(ids[best], score[best], n) / RIVALS
 
 
-def _within(rows: Any, weights: Any, least: float, n_jobs: int | None) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
+def _within(
+    rows: Any, weights: Any, least: float, n_jobs: int | None, progress: Progress | None
+) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
     # the cosine of all of it is the score, where both have all fields; else it is less, by no more than this share
     mine = _stack(
         [part[0] for pairs in rows for part in pairs],
         [w / len(p) for p, w in zip(rows, weights, strict=True) for _ in p],
     )
     share = min(weights) / sum(weights)
-    pairs = similarity_join(mine, metric="cosine", threshold=max(least * share - 1e-6, 1e-6), n_jobs=n_jobs)
+    least = max(least * share - 1e-6, 1e-6)
+    pairs = similarity_join(mine, metric="cosine", threshold=least, n_jobs=n_jobs, progress=progress)
     there = np.diff(mine.indptr)[pairs.i] > 0  # two records without any text are not the same
     i, j = pairs.i[there], pairs.j[there]
     return i, j, _mean_score(rows, weights, i, j, True)
 
 
 def _groups(
-    rows: Any, weights: Any, n: int, threshold: float | None, known: Ids | None, n_jobs: int | None
+    rows: Any,
+    weights: Any,
+    n: int,
+    threshold: float | None,
+    known: Ids | None,
+    n_jobs: int | None,
+    progress: Progress | None,
 ) -> tuple[Ids, Ids, npt.NDArray[np.float64], float]:
     """Pairs within groups of one table, and the threshold."""
     if threshold is None and known is None:
         threshold = DEFAULT
     least = LEAST if threshold is None else BELOW * threshold
-    merges = averaged(n, *_within(rows, weights, least, n_jobs))
+    merges = averaged(n, *_within(rows, weights, least, n_jobs, progress))
     if threshold is None:
         assert known is not None
         labelled = np.isin(np.arange(n), known)

@@ -11,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn._jit import entry
-from sparsenn.grouping import group_by, mixed
-from sparsenn.join import ROOM, Found, Join, check_most, concatenated, in_order
+from sparsenn.grouping import Groups, group_by, mixed
+from sparsenn.join import ROOM, Found, Join, check_most, concatenated, in_order, nth_pair
+from sparsenn.metrics.registry import check_number
 from sparsenn.parallel import map_blocks
 from sparsenn.results import Pairs
 
@@ -99,7 +100,8 @@ class MinHashJoin:
         Minima that may be used.
     bits : int, default 32
         Bits of each minimum, 1 to 32: fewer make more candidates.
-    random_state : int, default 0
+    random_state : int or None, default 0
+        At least 0; None draws another one each time.
     n_jobs : int, optional
 
     Raises
@@ -129,18 +131,18 @@ class MinHashJoin:
         recall: float = 0.95,
         n_permutations: int = 128,
         bits: int = BITS,
-        random_state: int = 0,
+        random_state: int | None = 0,
         n_jobs: int | None = None,
     ) -> None:
         for name, value, low, high in (("n_permutations", n_permutations, 1, 2**16), ("bits", bits, 1, BITS)):
             if isinstance(value, bool) or not hasattr(value, "__index__") or not low <= int(value) <= high:
                 raise ValueError(f"{name} must be a whole number from {low} to {high}, got {value!r}")
-        if not 0.0 < recall < 1.0:
+        if check_number(recall) or not 0.0 < recall < 1.0:
             raise ValueError(f"recall must be between 0 and 1, got {recall!r}: similarity_join finds all pairs")
         self._join = Join(X, None, "jaccard", None, threshold, n_jobs, prepare=False)
         if threshold == 0:
             raise ValueError("threshold must be above 0: all pairs have a similarity of at least 0")
-        self._seed, self._n_jobs, self._bits = np.uint64(random_state), n_jobs, int(bits)
+        self._seed, self._n_jobs, self._bits = _seed(random_state), n_jobs, int(bits)
         self._bands, self._rows = choose_bands(threshold, recall, int(n_permutations), self._bits)
         self._first = group_by(self._keys(0))
         sizes = self._first.sizes
@@ -189,40 +191,49 @@ class MinHashJoin:
                 f"about {self.plan.candidates:,} candidates would be verified, more than max_pairs = {max_pairs:,}: "
                 "raise the threshold, or use similarity_join"
             )
-        found = [join.inside()]
-        seen = np.zeros(0, np.int64)
+        found, n = [join.inside()], len(join.x)
+        seen, total = np.zeros(0, np.int64), join.count(found[0])
+        check_most(total, max_pairs, join.threshold)
         for band in range(self._bands):
             groups = self._first if band == 0 else group_by(self._keys(band))
             groups = groups.take(np.flatnonzero(groups.sizes > 1))
-            for begin, end in _portions(groups.sizes):
-                a, b = _pairs_of(groups.take(np.arange(begin, end)))
-                key = a * len(join.x) + b
-                new = ~np.isin(key, seen)
-                order = np.argsort(key[new])
-                a, b = a[new][order], b[new][order]
+            candidates, fresh = int((groups.sizes * (groups.sizes - 1) // 2).sum()), [seen]
+            for begin in range(0, candidates, CANDIDATES):
+                a, b = _some_pairs(groups, begin, min(begin + CANDIDATES, candidates))
+                keys = np.sort(a * n + b)
+                keys = keys[~_are_in(keys, seen)]  # within a band a pair is in one group
+                a, b = np.divmod(keys, n)
                 surrogates = join.surrogates(a, b)
                 keep = surrogates <= join.limit
                 found.append(Found(a[keep], b[keep], surrogates[keep]))
-                seen = np.concatenate([seen, a[keep] * len(join.x) + b[keep]])
-        check_most(sum(map(join.count, found)), max_pairs, join.threshold)
+                fresh.append(keys[keep])
+                total += join.count(found[-1])
+                check_most(total, max_pairs, join.threshold)
+            seen = np.sort(np.concatenate(fresh), kind="stable")  # of ascending parts
         return in_order(concatenated(list(join.expand(found, ROOM))), join.width)
 
 
-def _portions(sizes: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
-    """Cut groups so that the pairs of a portion fit in memory."""
-    work = np.cumsum(sizes * (sizes - 1) // 2)
-    if not len(work):
-        return []
-    edges = np.searchsorted(work, np.arange(CANDIDATES, work[-1], CANDIDATES))
-    edges = np.unique(np.concatenate([[0], edges, [len(sizes)]]))
-    return list(zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True))
+def _seed(random_state: Any) -> np.uint64:
+    if random_state is None:
+        return np.uint64(np.random.default_rng().integers(2**63))
+    if isinstance(random_state, bool) or not hasattr(random_state, "__index__") or not 0 <= random_state < 2**64:
+        raise ValueError(f"random_state must be a whole number from 0 to 2**64 - 1, or None, got {random_state!r}")
+    return np.uint64(random_state)
 
 
-def _pairs_of(groups: Any) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """All pairs of members of each group, the lower id first."""
-    place = np.arange(len(groups.members)) - np.repeat(groups.indptr[:-1], groups.sizes)
-    second = np.repeat(np.arange(len(place)), place)
-    begin = np.repeat(np.repeat(groups.indptr[:-1], groups.sizes), place)
-    offset = np.arange(len(second)) - np.repeat(np.cumsum(place) - place, place)
-    a, b = groups.members[begin + offset], groups.members[second]
-    return np.minimum(a, b), np.maximum(a, b)
+def _some_pairs(groups: Groups, begin: int, end: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Pairs of members of each group, the lower id first: numbers [begin, end) of all of them."""
+    counts = groups.sizes * (groups.sizes - 1) // 2
+    ends = np.cumsum(counts)
+    number = np.arange(begin, end)
+    group = np.searchsorted(ends, number, side="right")
+    p, q = nth_pair(number - (ends - counts)[group], groups.sizes[group], True)
+    start = groups.indptr[group]
+    return groups.members[start + p], groups.members[start + q]
+
+
+def _are_in(keys: npt.NDArray[np.int64], ordered: npt.NDArray[np.int64]) -> npt.NDArray[np.bool_]:
+    """Whether each of ascending `keys` is among other ascending ones."""
+    if not len(ordered):
+        return np.zeros(len(keys), bool)
+    return np.asarray(ordered[np.minimum(np.searchsorted(ordered, keys), len(ordered) - 1)] == keys)

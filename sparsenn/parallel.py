@@ -107,6 +107,28 @@ def map_blocks(
         return list(pool.map(block, starts))
 
 
+def map_queue(function: Callable[[S], T], queue: deque[S], n_jobs: int | None) -> Iterator[T]:
+    """Call a function on each item of a queue, to whose end the taker of a result may add; results in order.
+
+    No more results are held than there are threads, and one.
+    """
+    jobs = count_jobs(n_jobs)
+    if jobs == 1:
+        while queue:
+            yield function(queue.popleft())
+        return
+    with ThreadPoolExecutor(jobs) as pool:
+        waiting: deque[Future[T]] = deque()
+        try:
+            while queue or waiting:
+                while queue and len(waiting) <= jobs:
+                    waiting.append(pool.submit(function, queue.popleft()))
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
 def map_stream(function: Callable[[S], T], items: Iterable[S], n_jobs: int | None) -> Iterator[T]:
     """Call a function on each item of a stream; results in order. No more items are read than threads can take."""
     jobs = count_jobs(n_jobs)

@@ -3,6 +3,8 @@
 import html
 import json
 import pathlib
+import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -58,10 +60,10 @@ ins { background: var(--more); text-decoration: none; border-radius: 3px; }
 <div class="dim">Every pair is verified. Similarity: __ABOUT__.</div>
 <div class="figures" id="figures"></div>
 <div class="panel">
-<label>Threshold <input type="range" id="threshold" step="0.01" aria-label="Least similarity to the kept row">
+<label>Threshold <input type="range" id="threshold" step="any" aria-label="Least similarity to the kept row">
 <b id="shown"></b> <span class="dim" id="effect"></span></label>
 <svg id="histogram" width="100%" height="120" role="img" aria-label="Pairs by similarity"></svg>
-<div class="dim ends"><span id="low"></span><span>1.00</span></div>
+<div class="dim ends"><span id="low"></span><span>1.000</span></div>
 <div class="dim">Pairs of different texts by similarity, on a scale of square roots. The slider hides rows that are less
 similar to the kept one.</div>
 </div>
@@ -111,10 +113,11 @@ function marked(parts, same, tag) {
   }
   return box;
 }
+const rarity = (word) => Object.hasOwn(data.counts, word) ? data.counts[word] : 1;
 function sharedTerms(kept, other) {
   const mine = new Set(kept.filter(isWord).map((w) => w.toLowerCase()));
   const both = [...new Set(other.filter(isWord).map((w) => w.toLowerCase()))].filter((w) => mine.has(w));
-  return both.sort((x, y) => (data.counts[x] || 1) - (data.counts[y] || 1) || y.length - x.length).slice(0, 12);
+  return both.sort((x, y) => rarity(x) - rarity(y) || y.length - x.length).slice(0, 12);
 }
 function side(title, box) { const node = make("div"); node.append(make("div", "dim", title), box); return node; }
 function showPair(cluster, member) {
@@ -168,10 +171,10 @@ function drawHistogram(t) {
     bar.append(title); svg.append(bar);
   });
 }
-document.getElementById("low").textContent = data.threshold.toFixed(2);
+document.getElementById("low").textContent = data.threshold.toFixed(3);
 function update() {
   const t = Number(slider.value);
-  document.getElementById("shown").textContent = t.toFixed(2);
+  document.getElementById("shown").textContent = t.toFixed(3);
   document.getElementById("effect").textContent =
     number(data.similarities.filter((s) => s === null || s >= t - 1e-9).length) + " rows have a kept one this similar";
   for (const [cluster, box, summary] of boxes) {
@@ -259,9 +262,9 @@ def _cluster(rows: Any, texts: Sequence[str], similarity: Any) -> dict[str, Any]
 
 
 def _counts(clusters: Sequence[dict[str, Any]]) -> dict[str, int]:
-    """How many of the shown clusters have a word, where more than one has."""
-    counts: dict[str, int] = {}
+    """How many of the shown clusters have a word in a row, where more than one has; words are those of the page."""
+    counts: Counter[str] = Counter()
     for cluster in clusters:
-        for word in set(cluster["text"].lower().split()):
-            counts[word] = counts.get(word, 0) + 1
-    return {word: count for word, count in counts.items() if count > 1 and word.isalnum()}
+        texts = [cluster["text"], *(member["text"] for member in cluster["members"])]
+        counts.update({word.lower() for text in texts for word in re.findall(r"\w+", text)})
+    return {word: count for word, count in counts.items() if count > 1}

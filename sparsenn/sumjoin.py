@@ -348,7 +348,7 @@ class SumJoin:
         x, self.x_order = self._side(space, renumber(A, rank))
         y, self.y_order = (x, self.x_order) if B is None else self._side(space, renumber(B, rank))
         self._x, self._y = x, y
-        self._metric, self._limit, self._n_columns = space.compiled, limit, A.shape[1]
+        self._metric, self.limit, self._n_columns = space.compiled, limit, A.shape[1]
         self._own, self._skip = B is None and symmetric, B is None
         self._levels = _levels(y.bounds.total)
         metric, own = self._metric, self._own
@@ -381,7 +381,7 @@ class SumJoin:
     def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Pairs of some rows (rows of the first side, of the second, surrogates), and where to go on."""
         x, y, surrogates, at = join_sums(
-            self._metric, self._x, self._y, self._lists, self._levels, self._starts, self._limit, self._own, self._skip,
+            self._metric, self._x, self._y, self._lists, self._levels, self._starts, self.limit, self._own, self._skip,
             self._n_columns, start, stop, room,
         )  # fmt: skip
         return self.x_order[x], self.y_order[y], surrogates, at

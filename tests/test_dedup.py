@@ -5,8 +5,10 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
+from sparsenn import metrics
 from sparsenn.adapters import shingles
 from sparsenn.clusters import represented
+from tests.naive import distances
 from tests.test_join import some_rows
 
 
@@ -89,6 +91,10 @@ def test_rethreshold_is_a_new_run():
             assert np.array_equal(again.duplicate_of, new.duplicate_of)
     with pytest.raises(ValueError, match="between 0.3, which was joined at, and 1; got 0.2"):
         low.rethreshold(0.2)
+    for wrong in ("a", None, np.nan, True):
+        with pytest.raises(ValueError, match="threshold must be between 0.3"):
+            low.rethreshold(wrong)
+    assert low.rethreshold(np.float32(0.5)).threshold == 0.5
 
 
 def test_texts():
@@ -139,6 +145,14 @@ def test_all_equal_and_nothing():
         ({"rule": "all"}, "rule must be one of 'representative', 'connected', got 'all'"),
         ({"keep": "last"}, "keep must be 'first', 'longest' or a score"),
         ({"keep": [1.0]}, "keep needs a score for each of the 3 rows"),
+        ({"metric": "russellrao"}, "similarity that is 1 of equal rows; that of russellrao is less"),
+        ({"metric": "kulsinski"}, "similarity that is 1 of equal rows; that of kulsinski is less"),
+        ({"against": np.eye(3), "rule": "connected"}, "rule and keep are about clusters"),
+        ({"against": np.eye(3), "keep": "nonsense"}, "rule and keep are about clusters"),
+        ({"against": np.eye(3), "keep": [1, 2, 3]}, "rule and keep are about clusters"),
+        ({"shingle": -3}, "shingle and analyzer are for texts"),
+        ({"analyzer": "char"}, "shingle and analyzer are for texts"),
+        ({"metric_params": {"p": 2}}, "jaccard has no parameter 'p'"),
         ({"metric": "containment"}, "need a symmetric similarity"),
         ({"metric": "euclidean"}, "a distance without a similarity"),
         ({"threshold": 1.2}, "threshold must be between 0 and 1"),
@@ -147,6 +161,14 @@ def test_all_equal_and_nothing():
 def test_what_cannot_be_asked(more, message):
     with pytest.raises(ValueError, match=message):
         sn.near_duplicates(np.eye(3), **more)
+
+
+@pytest.mark.parametrize("metric", [m for m in metrics.names() if metrics.get(m).similar == 1.0])
+def test_equal_rows_are_at_0_where_the_record_says_so(metric):
+    X = some_rows(2, 40)
+    record = metrics.get(metric)
+    apart = np.diag(distances(metric, X, X, **record.example))[(X != 0).any(axis=1)]
+    assert (apart < 1e-7).all() == record.reflexive
 
 
 def test_texts_that_are_none():

@@ -8,8 +8,10 @@ from hypothesis import strategies as st
 
 import sparsenn as sn
 from sparsenn import metrics, sumjoin
+from sparsenn.countjoin import NEVER, plan_sizes
+from sparsenn.distance import Space
 from sparsenn.grouping import group_equal
-from sparsenn.join import TOLERANCE
+from sparsenn.join import TOLERANCE, Join
 from sparsenn.rows import as_rows
 from tests.naive import distances
 
@@ -110,6 +112,24 @@ def test_a_dot_product_has_no_end():
     assert len(sn.similarity_join(X, metric="dot", threshold=-1).i) == 3
 
 
+@pytest.mark.parametrize("metric", ["jensen_shannon", "hellinger", "true_angular", "cosine"])
+@pytest.mark.parametrize("way", ["bounds", "scan"])
+def test_proportional_rows_are_as_similar_as_can_be(metric, way, monkeypatch):
+    monkeypatch.setattr(sumjoin, "FINISH" if way == "bounds" else "MEET", 1e9)
+    X = np.random.default_rng(0).random((150, 40)) * (some_rows(1, 150) > 0)
+    X = X[X.any(axis=1)]
+    X = np.vstack([[0.1, 0.2, 0.7] + [0.0] * 37, X])
+    Y = X * np.random.default_rng(1).uniform(0.1, 30.0, (len(X), 1))
+    Y[0] = X[0] * 3
+    pairs = sn.similarity_join(X, Y, metric, threshold=1.0)
+    want = np.flatnonzero((X[:, None] == X[None]).all(axis=2))
+    assert np.array_equal(pairs.i * len(X) + pairs.j, want)
+    low = sn.near_duplicates(np.vstack([X, Y]), 0.8, metric=metric)
+    again = sn.near_duplicates(np.vstack([X, Y]), 1.0, metric=metric)
+    assert np.array_equal(low.rethreshold(1.0).duplicate_of, again.duplicate_of)
+    assert (again.duplicate_of[len(X) :] < len(X)).all()
+
+
 def test_exact_fractions_at_the_threshold():
     """9 of 10, 7 of 10, 1 of 3: the division and the threshold round differently."""
     for shared, union in ((9, 10), (7, 10), (1, 3), (2, 3), (57, 100), (29, 100)):
@@ -117,6 +137,34 @@ def test_exact_fractions_at_the_threshold():
         X[0], X[1, :shared] = 1, 1
         assert len(sn.similarity_join(X, threshold=shared / union).i) == 1
         assert len(sn.similarity_join(X, threshold=shared / union + 1e-6).i) == 0
+
+
+@pytest.mark.parametrize("metric", SETS)
+def test_sizes_that_may_match_are_those_of_all_sizes(metric):
+    """By every pair of sizes and every number of shared columns, with the record's own formulas."""
+    record, n = metrics.get(metric), 40
+    bound = metrics.resolve(metric, dict(record.example))
+    p, sizes = bound.pack(n), np.array([0, 1, 2, 3, 5, 8, 13, 14, 21, 30, 39, 40], float)
+    space = Space.fit(bound, None, as_rows(np.eye(n)).to_csr())
+
+    def surrogate(a, b, shared):
+        return record.finish(p, np.array([a, a]), np.array([b, b]), float(shared))
+
+    for threshold in (0.1, 0.5, 0.8, 1.0):
+        limit = 1.0 - threshold + TOLERANCE
+        needs, _, unmet = plan_sizes(space.compiled, sizes, sizes, limit, False)
+        least = {
+            (a, b): min((s for s in range(int(min(x, y)) + 1) if surrogate(x, y, s) <= limit), default=NEVER)
+            for a, x in enumerate(sizes)
+            for b, y in enumerate(sizes)
+        }
+        assert unmet == any(s == 0 and a + b > 0 for (a, b), s in least.items())
+        if unmet:
+            continue
+        for a in range(len(sizes)):
+            matched = [b for b in range(len(sizes)) if 0 < least[a, b] < NEVER]
+            assert needs.least[a] == min((least[a, b] for b in matched), default=NEVER)
+            assert (needs.first[a], needs.last[a]) == (matched[0], matched[-1]) if matched else needs.last[a] == -1
 
 
 @settings(max_examples=40, deadline=None)
@@ -173,6 +221,28 @@ def test_top_gives_the_most_similar():
         assert np.array_equal(best.j, every.j[order][:top])
 
 
+@pytest.mark.parametrize("metric", ["jaccard", "cosine", "tversky", "rogerstanimoto"])
+def test_top_among_equal_rows_lists_few_of_them(metric, monkeypatch):
+    X = np.repeat(some_rows(1, 30), 20, axis=0)[np.random.default_rng(0).permutation(600)]
+    every = sn.similarity_join(X, metric=metric, threshold=0.3)
+    order = np.lexsort((every.j, every.i, -every.similarity))
+    expand, listed = Join.expand, []
+
+    def counted(self, found, size):
+        for pairs in expand(self, found, size):
+            listed.append(len(pairs.i))
+            yield pairs
+
+    monkeypatch.setattr(Join, "expand", counted)
+    for top in (1, 3, 1000, 10_000):
+        best = sn.similarity_join(X, metric=metric, threshold=0.3, top=top)
+        for column, want in zip(best, every, strict=True):
+            assert np.array_equal(column, want[order][:top])
+    listed.clear()
+    assert sn.similarity_join(np.ones((60_000, 1)), metric=metric, top=3).j.tolist() == [1, 2, 3]
+    assert sum(listed) <= 12
+
+
 def test_pairs_are_counted_before_they_are_listed():
     ones = np.ones((50_000, 1))
     with pytest.raises(ValueError, match=r"1,249,975,000 pairs .* max_pairs = 1,000,000,000: raise the threshold"):
@@ -182,6 +252,34 @@ def test_pairs_are_counted_before_they_are_listed():
     with pytest.raises(ValueError, match="more than max_pairs = 3"):
         sn.similarity_join(np.ones((4, 2)), threshold=0.1, max_pairs=3)
     assert len(next(sn.join_blocks(ones[:3000], block_pairs=1000)).i) == 1000
+
+
+def alike(n):
+    """Different rows of which all are similar to each other."""
+    return sp.hstack([np.ones((n, 20), np.float32), sp.identity(n, np.float32)]).tocsr()
+
+
+@pytest.mark.parametrize(("metric", "way"), [("jaccard", "counts"), ("cosine", "bounds"), ("cosine", "scan")])
+def test_blocks_are_found_as_they_are_asked_for(metric, way, monkeypatch):
+    n, room, found = 1500, 1000, []
+    monkeypatch.setattr(sumjoin, "MEET" if way == "scan" else "FINISH", 1e9)
+    monkeypatch.setattr("sparsenn.join.ROOM", room)
+    block = Join._block
+
+    def counted(self, span):
+        result = block(self, span)
+        found.append(len(result[0].a))
+        return result
+
+    monkeypatch.setattr(Join, "_block", counted)
+    blocks = sn.join_blocks(alike(n), metric=metric, threshold=0.9, block_pairs=10, n_jobs=2)
+    assert len(next(blocks).i) == 10
+    blocks.close()
+    assert sum(found) <= 4 * (room + 16 * n) < n * (n - 1) // 8
+    found.clear()
+    with pytest.raises(ValueError, match="more than max_pairs = 5,000"):
+        sn.similarity_join(alike(n), metric=metric, threshold=0.9, max_pairs=5000, n_jobs=2)
+    assert sum(found) <= 8 * (room + 16 * n) < n * (n - 1) // 4
 
 
 def test_more_pairs_than_are_held_are_counted_first(monkeypatch):
@@ -219,6 +317,8 @@ def test_what_cannot_be_joined():
         sn.similarity_join(np.eye(2), [[1.0, np.nan]])
     with pytest.raises(ValueError, match="top must be a whole number of at least 1, got 0"):
         sn.similarity_join(np.eye(2), top=0)
+    with pytest.raises(ValueError, match="max_pairs is for all pairs, and only 2 are asked for"):
+        sn.similarity_join(np.eye(2), top=2, max_pairs=1)
     with pytest.raises(ValueError, match="n_jobs must not be 0"):
         sn.similarity_join(np.eye(2), n_jobs=0)
 
@@ -238,6 +338,22 @@ def test_parquet(tmp_path):
     table = pq.read_table(tmp_path / "pairs.parquet").to_pandas().sort_values(["i", "j"])
     assert np.array_equal(table["j"], want.j)
     assert np.array_equal(table["similarity"], want.similarity)
+
+
+def test_a_failure_leaves_the_file_that_was_there(tmp_path):
+    pytest.importorskip("pyarrow")
+    X = np.vstack([np.ones((4, 2)), np.eye(2)])
+    path = tmp_path / "pairs.parquet"
+    path.write_text("what was there", encoding="utf-8")
+    with pytest.raises(ValueError, match="more than max_pairs = 7"):
+        sn.save_pairs(sn.join_blocks(X, threshold=0.5, max_pairs=7, block_pairs=2), path)
+    assert path.read_text(encoding="utf-8") == "what was there"
+    assert [p.name for p in tmp_path.iterdir()] == ["pairs.parquet"]
+    link = tmp_path / "link.parquet"
+    link.symlink_to(path)
+    assert sn.save_pairs(sn.join_blocks(X, threshold=0.5), link) == 14
+    assert link.is_symlink()
+    assert path.stat().st_size > 100
 
 
 @pytest.mark.parametrize("file", ["retail_88k", "kosarak_first_part", "gowalla_users", "nmslib_sparse_ids_5k"])

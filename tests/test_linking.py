@@ -99,6 +99,15 @@ def test_groups_of_one_table_are_those_of_average_linkage():
     assert 2 * right / (len(chosen) + len(known)) > 0.9
 
 
+@pytest.mark.parametrize("tables", [(OURS, THEIRS), (THEIRS,)])
+def test_numbers_of_numpy_and_progress(tables):
+    done = []
+    want = sn.link(*tables, threshold=0.25)
+    links = sn.link(*tables, threshold=np.float32(0.25), progress=lambda *at: done.append(at))
+    assert np.array_equal(links.score, want.score)
+    assert done[-1] == (len(tables[0]["name"]),) * 2
+
+
 def test_empty_tables():
     assert len(sn.link(["abc"], [])) == 0
     assert len(sn.link([], ["abc"])) == 0
@@ -108,6 +117,8 @@ def test_empty_tables():
     ("more", "message"),
     [
         ({"threshold": 2}, "threshold must be between 0 and 1, got 2"),
+        ({"threshold": True}, "threshold must be between 0 and 1, got True"),
+        ({"ngram": 0}, "ngram must be a whole number of at least 1, got 0"),
         ({"k": 0}, "k must be a whole number of at least 1, got 0"),
         ({"on": "title"}, "title"),
         ({"on": {"name": -1}}, "weights of columns must be above 0"),

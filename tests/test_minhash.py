@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import sparsenn as sn
+from sparsenn.join import Join
 from sparsenn.minhash import choose_bands, collision
 
 
@@ -34,10 +35,35 @@ def test_recall_is_as_predicted_and_pairs_are_true(bits):
     assert "recall" in repr(join)
 
 
+def test_one_large_group_is_cut(monkeypatch):
+    n = 300  # one bit of each minimum: many rows have one key
+    X = np.hstack([np.ones((n, 3)), np.eye(n)])
+    want = sn.MinHashJoin(X, 0.5, recall=0.9, n_permutations=16, bits=1).run()
+    true = sn.similarity_join(X, threshold=0.5)
+    key = want.i * n + want.j
+    assert len(key) > 0.85 * len(true.i)
+    assert (np.diff(key) > 0).all()
+    assert np.isin(key, true.i * n + true.j).all()
+    measured = []
+    surrogates = Join.surrogates
+
+    def counted(self, a, b):
+        measured.append(len(a))
+        return surrogates(self, a, b)
+
+    monkeypatch.setattr("sparsenn.minhash.CANDIDATES", 1000)
+    monkeypatch.setattr(Join, "surrogates", counted)
+    got = sn.MinHashJoin(X, 0.5, recall=0.9, n_permutations=16, bits=1).run()
+    assert all(np.array_equal(a, b) for a, b in zip(got, want, strict=True))
+    assert max(measured) <= 1000
+
+
 def test_one_seed_one_result():
     X = copies(300)
     runs = [sn.MinHashJoin(X, 0.8, random_state=s, n_jobs=jobs).run() for s, jobs in ((1, 1), (1, 2))]
     assert all(np.array_equal(a, b) for a, b in zip(*runs, strict=True))
+    drawn = [sn.MinHashJoin(X, 0.8, random_state=None) for _ in range(2)]
+    assert not np.array_equal(drawn[0]._keys(0), drawn[1]._keys(0))
 
 
 def test_fewer_bits_collide_more():
@@ -59,6 +85,9 @@ def test_equal_rows_are_found_whatever_the_keys():
     ("more", "message"),
     [
         ({"recall": 1.0}, "similarity_join finds all pairs"),
+        ({"recall": "a"}, "recall must be between 0 and 1, got 'a'"),
+        ({"random_state": -1}, "random_state must be a whole number from 0 to .*, or None, got -1"),
+        ({"random_state": 0.5}, "random_state must be a whole number from 0 to .*, or None, got 0.5"),
         ({"bits": 0}, "bits must be a whole number from 1 to 32"),
         ({"threshold": 0.0}, "threshold must be above 0|cannot reach"),
         ({"threshold": 0.05, "recall": 0.99, "n_permutations": 8}, "8 permutations cannot reach a recall of 0.99"),

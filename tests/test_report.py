@@ -97,6 +97,28 @@ def test_the_page_needs_nothing_else(tmp_path):
     assert "alert(1)</script>" not in page
 
 
+def test_words_are_counted_as_the_page_reads_them():
+    texts = [
+        "Fox, fox-trot über_all 一二",
+        "fox; fox-trot über_all 一二 dog",
+        "a FOX trot dog-like (x)",
+        "a FOX trot dog-like x",
+    ]
+    found = sn.near_duplicates(np.repeat(np.eye(2), 2, axis=0), 0.5)
+    page = report_page(found, texts, "x", "y")
+    counts = json.loads(re.search(r'id="data">(.*?)</script>', page, re.S)[1])["counts"]
+    assert counts == {"fox": 2, "trot": 2, "dog": 2}
+
+
+def test_the_slider_reaches_one(browser, tmp_path):
+    page = tmp_path / "report.html"
+    look_for_most = """<script>addEventListener("load", () => { const slider = document.getElementById("threshold");
+      slider.value = 1; document.body.dataset.most = slider.value; });</script></body>"""
+    found = sn.near_duplicates(TEXTS, 0.805)
+    page.write_text(report_page(found, TEXTS, "x", "y").replace("</body>", look_for_most), encoding="utf-8")
+    assert 'data-most="1"' in look(browser, page, tmp_path)
+
+
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
@@ -146,9 +168,27 @@ def test_join_lists_pairs(run, tmp_path):
     output = run("join", tmp_path / "a.txt", tmp_path / "b.txt", "--top", 1)
     assert re.search(r"1\.000\s+5 .*\s1  one two", output)
     assert "1 pairs" in output
+    both_ways = run("join", tmp_path / "a.txt", "-m", "tversky", "--param", "alpha=0", "--param", "beta=0", "-t", 1)
+    assert int(both_ways.split()[-2]) == 2 * int(run("join", tmp_path / "a.txt", "-t", 0.01).split()[-2])
     pq = pytest.importorskip("pyarrow.parquet")
     run("join", tmp_path / "a.txt", tmp_path / "b.txt", "-o", tmp_path / "pairs.parquet")
     assert pq.read_table(tmp_path / "pairs.parquet").to_pylist() == [{"i": 5, "j": 1, "similarity": 1.0}]
+
+
+def test_a_failure_leaves_the_file_that_was_there(run, tmp_path, monkeypatch):
+    (tmp_path / "a.txt").write_text("\n".join(TEXTS), encoding="utf-8")
+    (tmp_path / "pairs.csv").write_text("what was there", encoding="utf-8")
+
+    def fail(path, columns):
+        path.write_text("half", encoding="utf-8")
+        raise OSError("no space left on device")
+
+    monkeypatch.setattr("sparsenn.commands.write_columns", fail)
+    for words in (["join", "-t", 0.5], ["dedup"], ["link", tmp_path / "a.txt"]):
+        output = run(words[0], tmp_path / "a.txt", *words[1:], "-o", tmp_path / "pairs.csv", code=1)
+        assert "no space left" in output
+        assert (tmp_path / "pairs.csv").read_text(encoding="utf-8") == "what was there"
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.txt", "pairs.csv"]
 
 
 def test_link_by_columns(run, tmp_path):
@@ -161,6 +201,12 @@ def test_link_by_columns(run, tmp_path):
                  "-o", tmp_path / "links.csv")  # fmt: skip
     assert "2 links with a score of at least 0.200" in output
     assert (tmp_path / "links.csv").read_text(encoding="utf-8").startswith("i,j,score")
+    (tmp_path / "c.csv").write_text(
+        "name\nBose set\nSony PS-LX350H turntable\nSony turntable PSLX350H\nBose set\n", "utf-8"
+    )
+    output = run("link", tmp_path / "c.csv", "-t", 0.4)
+    assert "2 links" in output
+    assert re.search(r"1\.000 +0  Bose set +3  Bose set", output)
 
 
 @pytest.mark.parametrize(
@@ -170,6 +216,12 @@ def test_link_by_columns(run, tmp_path):
         (["dedup", "a.txt", "-c", "body"], "has lines, no columns"),
         (["dedup", "a.txt", "--against", "a.txt", "--report", "x.html"], "--report shows the clusters of one file"),
         (["dedup", "a.txt", "-t", "1.5"], "1.5 is not in the range"),
+        (["dedup", "a.txt", "--against", "a.txt", "--rule", "connected"], "--rule and --keep are about clusters"),
+        (["dedup", "a.txt", "--against", "a.txt", "--keep", "longest"], "--rule and --keep are about clusters"),
+        (["join", "a.txt", "-m", "tversky", "--param", "alpha=x"], "is not NAME=NUMBER"),
+        (["join", "a.txt", "-m", "tversky", "--param", "gamma=1"], "tversky has no parameter 'gamma'"),
+        (["link", "a.txt", "-k", "3"], "-k and --many are for two tables"),
+        (["link", "a.txt", "--many"], "-k and --many are for two tables"),
         (["join", "a.txt", "-m", "euclidean"], "a distance without a similarity"),
         (["link", "a.txt", "a.txt", "--on", "name"], "name"),
         (["link", "a.txt", "a.txt", "--on", "text=much"], "is not COLUMN=WEIGHT"),

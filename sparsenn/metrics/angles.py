@@ -176,6 +176,7 @@ register(
         aliases=("inner_product", "ip"),
         step=product,
         finish=negative,
+        reflexive=False,
         impact=own_value,
         norm=magnitude,
         worst=0.0,

@@ -108,6 +108,7 @@ class Metric:
     containers: tuple[str, ...] = ("csr", "dense")
     n_columns: int | None = None
     symmetric: bool = True
+    reflexive: bool = True  # equal rows are at 0
     positional: bool = False  # the order of the columns matters
     cost: tuple[float, float] = (1.0, 1.0)  # of a step and of a finish, where a product's are 1 (bench_kernels.py)
     pair_cost: Callable[[float], float] | None = None  # nanoseconds of a `pair`, from the values of an average row
@@ -278,6 +279,7 @@ def _custom(function: Any, params: Mapping[str, Any] | None) -> BoundMetric:
         containers=("csr",) if sparse else ("dense",),
         positional=True,
         symmetric=False,
+        reflexive=False,
     )
     return BoundMetric(record, bind(record, params).params, function)
 
