@@ -24,7 +24,7 @@ from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import QUICK_ROWS, QUICK_VALUES, Rows, as_rows, read_quickly
 
 Tick = Callable[[int], object] | None
-READ_AT_ONCE = 1024  # dense rows copied by one thread
+READ_AT_ONCE = 1024  # rows copied by one thread
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 ALL: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # eligible rows of each query: all
 
@@ -531,6 +531,11 @@ def exact_neighbors(
     return ExactEngine(space, rows).nearest(queries, k, n_jobs)
 
 
+def read_rows(data: Any, name: str, n_jobs: int | None, *, bits: bool = False) -> Rows:
+    """A user's rows, read by several threads."""
+    return as_rows(data, bits=bits, name=name, over=lambda f, n: map_blocks(f, n, n_jobs, READ_AT_ONCE))
+
+
 def fit_space(
     data: Any, metric: Any, metric_params: Mapping[str, Any] | None, name: str = "X", n_jobs: int | None = 1
 ) -> tuple[Space, Rows]:
@@ -541,7 +546,7 @@ def fit_space(
     if isinstance(data, Rows):
         rows = data.copy()
     else:
-        rows = as_rows(data, bits=bits, name=name, over=lambda f, n: map_blocks(f, n, n_jobs, READ_AT_ONCE))
+        rows = read_rows(data, name, n_jobs, bits=bits)
     space = Space.fit(metric, metric_params, rows)
     return space, space.read(rows, name)
 

@@ -17,13 +17,13 @@ import numpy.typing as npt
 
 from sparsenn.countjoin import CountJoin
 from sparsenn.distance import Space, take
-from sparsenn.exact import ExactEngine
+from sparsenn.exact import ExactEngine, read_rows
 from sparsenn.grouping import Groups, group_equal
 from sparsenn.metrics import resolve
 from sparsenn.metrics.registry import Metric
 from sparsenn.parallel import count_jobs, map_queue
 from sparsenn.results import Pairs
-from sparsenn.rows import Rows, as_rows
+from sparsenn.rows import Rows
 from sparsenn.sumjoin import SumJoin, surrogates_of
 
 TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
@@ -238,7 +238,7 @@ class Join:
         self.similar = _check_threshold(record, threshold)
         self.threshold, self.n_jobs, self.symmetric = float(threshold), n_jobs, record.symmetric
         count_jobs(n_jobs)
-        x = as_rows(A, name="A").to_csr()
+        x = read_rows(A, "A", n_jobs).to_csr()
         self.space = space = Space.fit(metric, params, x)
         if not space.termwise or space.container != "csr":
             raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
@@ -253,7 +253,7 @@ class Join:
         self.way: Any = self._choose(record, threshold) if prepare else None
 
     def _read_other(self, B: Any, x: Rows) -> Rows:
-        rows = as_rows(B, name="B").to_csr()
+        rows = read_rows(B, "B", self.n_jobs).to_csr()
         if rows.shape[1] != x.shape[1]:
             raise ValueError(f"B has {rows.shape[1]} columns and A has {x.shape[1]}: use the same columns for both")
         return self.space.read(rows, "B")
