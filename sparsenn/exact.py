@@ -543,10 +543,7 @@ def fit_space(
     from sparsenn.metrics import resolve
 
     bits = resolve(metric, metric_params).metric.containers == ("bits",)
-    if isinstance(data, Rows):
-        rows = data.copy()
-    else:
-        rows = read_rows(data, name, n_jobs, bits=bits)
+    rows = data.copy() if isinstance(data, Rows) else read_rows(data, name, n_jobs, bits=bits)
     space = Space.fit(metric, metric_params, rows)
     return space, space.read(rows, name)
 
