@@ -29,6 +29,7 @@ from sparsenn.sumjoin import SumJoin, surrogates_of
 TOLERANCE = 1e-9  # a pair counts whose similarity, in float64, is less than the threshold by no more
 ROOTS = 2.0**-23  # the same where a distance is a root: equal shares of float32 differ by so much
 MOST_PAIRS = 10**9
+ENDLESS = 2**62
 ROOM = 2**20  # pairs of different rows that one call of a kernel may find before it stops
 SPAN = 2**9  # rows joined at a time by a thread
 LISTED = 2**26  # pairs of different rows held before the rest is counted first
@@ -342,17 +343,19 @@ class Join:
                 counting, kept = True, []
         yield from self.found(None, collapsed) if counting else kept
 
-    def expand(self, found: Iterable[Found], size: int) -> Iterator[Pairs]:
-        """Pairs of rows of pairs of groups, at most `size` at once."""
+    def expand(self, found: Iterable[Found], size: int, most: int = ENDLESS) -> Iterator[Pairs]:
+        """Pairs of rows of pairs of groups, at most `size` at once; of two groups the first `most`."""
         for some in found:
             same = (some.a == some.b) if self.own else np.zeros(len(some.a), bool)
             for which, inside in ((same, True), (~same, False)):
                 if which.any():
-                    yield from self._expand(some.a[which], some.b[which], some.surrogates[which], inside, size)
+                    yield from self._expand(some.a[which], some.b[which], some.surrogates[which], inside, size, most)
 
-    def _expand(self, a: Any, b: Any, surrogates: Any, inside: bool, size: int) -> Iterator[Pairs]:
+    def _expand(self, a: Any, b: Any, surrogates: Any, inside: bool, size: int, most: int) -> Iterator[Pairs]:
         mine, theirs = self.x_groups.sizes[a], self.y_groups.sizes[b]
         counts = mine * (mine - 1) // (2 if self.symmetric else 1) if inside else mine * theirs
+        if inside or not (self.own and self.symmetric):  # else their order is not that of `i` and `j`
+            counts = np.minimum(counts, most)
         ends = np.cumsum(counts)
         similarity = self.similarity(surrogates)
         for begin in range(0, int(ends[-1]), size):
@@ -400,14 +403,15 @@ def _different(rows: Rows) -> tuple[Rows, Groups]:
 
 
 def nth_pair(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:
-    """Number `rest` of the pairs of different ones among `size`."""
+    """Number `rest` of the pairs of different ones among `size`, ordered by the first, then the second."""
     if not symmetric:
         p, q = np.divmod(rest, size - 1)
         return p, q + (q >= p)
+    rest = size * (size - 1) // 2 - 1 - rest  # from the end, in an order that knows no size
     q = ((1.0 + np.sqrt(8.0 * rest + 1.0)) / 2.0).astype(np.int64)
     q -= q * (q - 1) // 2 > rest
     q += q * (q + 1) // 2 <= rest
-    return rest - q * (q - 1) // 2, q
+    return size - 1 - q, size - 1 - (rest - q * (q - 1) // 2)
 
 
 def concatenated(parts: list[Pairs]) -> Pairs:
@@ -432,7 +436,7 @@ def _best(join: Join, top: int, progress: Progress | None) -> Pairs:
         if len(best.i) == top and top:  # rows that are less similar than the last need not be listed
             keep = join.similarity(found.surrogates) >= best.similarity[-1]
             found = Found(*(column[keep] for column in found))
-        for pairs in join.expand([found], ROOM):
+        for pairs in join.expand([found], ROOM, top):
             both = concatenated([best, pairs])
             order = np.lexsort((both.j, both.i, -both.similarity))[:top]
             best = Pairs(both.i[order], both.j[order], both.similarity[order])

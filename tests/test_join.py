@@ -228,8 +228,8 @@ def test_top_among_equal_rows_lists_few_of_them(metric, monkeypatch):
     order = np.lexsort((every.j, every.i, -every.similarity))
     expand, listed = Join.expand, []
 
-    def counted(self, found, size):
-        for pairs in expand(self, found, size):
+    def counted(self, found, *more):
+        for pairs in expand(self, found, *more):
             listed.append(len(pairs.i))
             yield pairs
 
@@ -241,6 +241,12 @@ def test_top_among_equal_rows_lists_few_of_them(metric, monkeypatch):
     listed.clear()
     assert sn.similarity_join(np.ones((60_000, 1)), metric=metric, top=3).j.tolist() == [1, 2, 3]
     assert sum(listed) <= 12
+    listed.clear()
+    best = sn.similarity_join(np.ones((60_000, 1)), metric=metric, top=100_000)
+    assert (best.i[59_998:60_000].tolist(), best.j[59_998:60_000].tolist()) == (
+        ([0, 1], [59_999, 0]) if metric == "tversky" else ([0, 1], [59_999, 2])
+    )
+    assert sum(listed) <= 100_000
 
 
 def test_pairs_are_counted_before_they_are_listed():
