@@ -115,7 +115,14 @@ def order_sets(rows: Rows, rank: npt.NDArray[np.int32], n_jobs: int | None) -> t
 
     parts = [part for parts in map_blocks(block, len(edges) - 1, n_jobs, 1) for part in parts]
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    indices = np.concatenate(parts) if parts else np.zeros(0, np.int32)
+    indices = np.empty(indptr[-1], np.int32)
+    places = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+
+    def put(a: int, b: int) -> None:
+        for p in range(a, b):
+            indices[places[p] : places[p + 1]] = parts[p]
+
+    map_blocks(put, len(parts), n_jobs, 1)
     kinds, kind = np.unique(sizes[order], return_inverse=True)
     starts = np.concatenate([np.searchsorted(sizes[order], kinds), [len(order)]]).astype(np.int64)
     sketch = _sketch_rows(indptr, indices)

@@ -83,6 +83,37 @@ def _equal_rows(indptr, indices, data, a, b):
     return True
 
 
+@entry
+def cross(
+    a, b, similarity, indptr, members, other_indptr, others, ends, counts, first, begin, once, i, j, similarities
+):
+    """Write the pairs of rows of pairs of groups, from number `begin` on; each with the lower row first, if `once`."""
+    pair, r = first, 0
+    while r < i.shape[0]:
+        n = other_indptr[b[pair] + 1] - other_indptr[b[pair]]
+        rest = begin + r - (ends[pair] - counts[pair])
+        p, q = indptr[a[pair]] + rest // n, rest % n
+        stop = min(r + counts[pair] - rest, i.shape[0])
+        for at in range(r, stop):
+            row, other = members[p], others[other_indptr[b[pair]] + q]
+            i[at], j[at] = (min(row, other), max(row, other)) if once else (row, other)
+            similarities[at] = similarity[pair]
+            q += 1
+            if q == n:
+                p, q = p + 1, 0
+        r = stop
+        pair += 1
+
+
+@entry
+def by_first(i, j, similarity, at, others, similarities):
+    """Put pairs where those of their `i` begin, one after the other."""
+    for r in range(i.shape[0]):
+        to = at[i[r]]
+        others[to], similarities[to] = j[r], similarity[r]
+        at[i[r]] += 1
+
+
 def group_by(keys: npt.NDArray[np.uint64]) -> Groups:
     """Groups of equal keys, in the order of their first rows."""
     order = np.argsort(keys, kind="stable")

@@ -196,11 +196,6 @@ def _check_dtype(dtype: np.dtype[Any], name: str) -> None:
         )
 
 
-def _to_float32(values: npt.NDArray[Any]) -> npt.NDArray[np.float32]:
-    with np.errstate(over="ignore", under="ignore"):
-        return np.array(values, dtype=np.float32, order="C")
-
-
 def _complain(value: Any, row: int, column: int, name: str) -> None:
     where = f"at row {row}, column {column}"
     if np.isnan(value):
@@ -271,7 +266,15 @@ def _csr_rows(data: Any, name: str, over: OverRows) -> Rows:
         column = stored.min() if stored.min() < 0 else stored.max()
         raise ValueError(f"{name} is not a valid CSR matrix: column {column} in a matrix of {m} columns")
     original = csr.data[: indptr[-1]]
-    indices, values = np.array(stored, dtype=np.int32), _to_float32(original)
+    indices, values = np.empty(len(stored), np.int32), np.empty(len(stored), np.float32)
+
+    def copy(begin: int, end: int) -> None:
+        a, b = indptr[begin], indptr[end]
+        indices[a:b] = stored[a:b]
+        with np.errstate(over="ignore", under="ignore"):
+            np.copyto(values[a:b], original[a:b], casting="unsafe")
+
+    over(copy, n)
     bad, least, limit = _survey(values)
     if bad >= 0:
         _complain(original[bad], int(np.searchsorted(indptr, bad, side="right")) - 1, int(indices[bad]), name)
