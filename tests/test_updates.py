@@ -448,6 +448,8 @@ class Interrupter:
     def trace(self, frame, event, arg):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
+        if frame.f_code.co_name in ("__enter__", "__exit__"):  # of the lock: a call of one line, which is not cut
+            return None
         if event == "line":
             self.left -= 1
             if self.left == 0:
