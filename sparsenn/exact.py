@@ -99,7 +99,7 @@ class ExactEngine:
         arrays += list(self.patterns or ())[1:]
         return sum(a.nbytes for a in arrays)
 
-    @functools.cached_property
+    @property  # a cached one has a lock, which a fork may find held (Python 3.11)
     def columns(self) -> npt.NDArray[np.int32]:
         """The user's number of each column; made once, for it takes time and room for all of them."""
         assert self.rank is not None

@@ -210,7 +210,7 @@ class State:
         """Numbers of the rows that are there, rising."""
         return np.sort(np.concatenate([s.numbers_at(s.live_places) for s in self.segments]))
 
-    @functools.cached_property
+    @property  # a cached one has a lock, which a fork may find held (Python 3.11)
     def ranks(self) -> list[Numbers]:
         """Where the rows of each segment that are there stand among all that are."""
         return [np.searchsorted(self.numbers, s.numbers_at(s.live_places)) for s in self.segments]
