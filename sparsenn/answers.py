@@ -1,6 +1,5 @@
 """How an index answers queries: exactly, or by the cheapest way that reached the recall asked for on a sample."""
 
-import functools
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from sparsenn.filters import Filter
 from sparsenn.forest import grow_forest
 from sparsenn.graph import Links, link_rows
 from sparsenn.neighborgraph import DEEPEST, small_form
-from sparsenn.parallel import ForkLock, map_blocks
+from sparsenn.parallel import ForkLock, cached, map_blocks
 from sparsenn.planning import PER_QUERY, Plan, exact_cost
 from sparsenn.proxies import ProxyEngine
 from sparsenn.results import Neighbors, RaggedNeighbors
@@ -110,14 +109,14 @@ class Answers:
         self._lock = ForkLock()
         self.exact_cost = exact_cost(engine) / max(engine.n_rows, 1) if cost is None else cost
 
-    @functools.cached_property
+    @cached
     def approximate(self) -> bool:
         """Whether anything but exact search is considered."""
         if self.method == "exact" or self.exact_cost < AT_ONCE:
             return False
         return self.plan.method == "graph" or self._heads or self._proxies is not None
 
-    @functools.cached_property
+    @cached
     def _heads(self) -> bool:
         """Whether there can be heads of inverted lists."""
         return self.engine.has_heads and word_bits(self.engine.n_rows) > 0

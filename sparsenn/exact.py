@@ -5,7 +5,6 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 rows in blocks (`blockwise`).
 """
 
-import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -17,7 +16,7 @@ from sparsenn import blockwise, termwise
 from sparsenn._jit import direct
 from sparsenn.distance import BY_NORM, Compiled, Space, Store, take
 from sparsenn.filters import NO_FILTER, Filter
-from sparsenn.parallel import ForkLock, count_jobs, map_blocks
+from sparsenn.parallel import ForkLock, cached, count_jobs, map_blocks
 from sparsenn.patterns import Patterns, group_rows, nearest_by_patterns, within_by_patterns
 from sparsenn.postings import Postings, add_marks, add_tiers, invert, rank_columns, renumber, renumber_in_place
 from sparsenn.results import Neighbors, RaggedNeighbors
@@ -99,7 +98,7 @@ class ExactEngine:
         arrays += list(self.patterns or ())[1:]
         return sum(a.nbytes for a in arrays)
 
-    @property  # a cached one has a lock, which a fork may find held (Python 3.11)
+    @cached
     def columns(self) -> npt.NDArray[np.int32]:
         """The user's number of each column; made once, for it takes time and room for all of them."""
         assert self.rank is not None
@@ -207,7 +206,7 @@ class ExactEngine:
             return None
         return self._scan_costs(x, self.may_meet_few, ALL, 1)
 
-    @functools.cached_property
+    @cached
     def may_meet_few(self) -> bool:
         """Whether queries of few postings can be answered by the rows they meet."""
         return not math.isnan(self.space.compiled.worst) and not self.has_negative

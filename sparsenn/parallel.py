@@ -7,32 +7,24 @@ import weakref
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import TypeVar
+from typing import Any, Generic, TypeVar
 
 S = TypeVar("S")
 T = TypeVar("T")
 
 
-class ForkLock:
-    """A lock that a thread may take again, and that a forked process finds open, whoever held it."""
+RLock: Any = type(threading.RLock())
+
+
+class ForkLock(RLock):  # type: ignore[misc]
+    """A lock that a thread may take again, and that a forked process finds open, whoever held it.
+
+    Taken and given back without a line of Python in which an interrupt could land.
+    """
 
     def __init__(self) -> None:
-        self._lock = threading.RLock()
+        super().__init__()
         _locks.add(self)
-
-    def acquire(self) -> None:
-        """Wait for the lock."""
-        self._lock.acquire()
-
-    def release(self) -> None:
-        """Give it back."""
-        self._lock.release()
-
-    def __enter__(self) -> None:
-        self._lock.acquire()
-
-    def __exit__(self, *error: object) -> None:
-        self._lock.release()
 
 
 _locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
@@ -40,11 +32,28 @@ _locks: "weakref.WeakSet[ForkLock]" = weakref.WeakSet()
 
 def _open_all() -> None:
     for lock in _locks:
-        lock._lock = threading.RLock()
+        lock._at_fork_reinit()
 
 
 if hasattr(os, "register_at_fork"):  # not on Windows
     os.register_at_fork(after_in_child=_open_all)
+
+
+class cached(Generic[T]):  # noqa: N801
+    """A property that is computed once and kept, as `functools.cached_property`, without a lock.
+
+    That of Python 3.11 has one for all instances, which a forked process may find held. Two threads may both compute.
+    """
+
+    def __init__(self, function: Callable[[Any], T]) -> None:
+        self._function, self._name, self.__doc__ = function, function.__name__, function.__doc__
+
+    def __get__(self, instance: Any, owner: Any = None) -> T:
+        if instance is None:
+            return self  # type: ignore[return-value]
+        value: T = self._function(instance)
+        instance.__dict__[self._name] = value
+        return value
 
 
 @functools.cache

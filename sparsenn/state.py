@@ -10,7 +10,6 @@ the order (distance, number) of each segment's answer is that of the whole. User
 their own, which are kept beside.
 """
 
-import functools
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +22,7 @@ from sparsenn.distance import Space, Store
 from sparsenn.exact import ExactEngine
 from sparsenn.filters import Filter
 from sparsenn.names import Names, TextNames, read_keys, shown
+from sparsenn.parallel import cached
 from sparsenn.planning import Plan
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
@@ -55,12 +55,12 @@ class Segment:
     live: npt.NDArray[np.bool_] | None = None
     answers: Answers | None = None
 
-    @functools.cached_property
+    @cached
     def n_live(self) -> int:
         """Rows that have not been removed."""
         return self.engine.n_rows if self.live is None else int(self.live.sum())
 
-    @functools.cached_property
+    @cached
     def live_places(self) -> Numbers:
         """Places of the rows that have not been removed."""
         places = np.arange(self.engine.n_rows) if self.live is None else np.flatnonzero(self.live)
@@ -190,32 +190,32 @@ class State:
         """The metric, fitted."""
         return self.base.engine.space
 
-    @functools.cached_property
+    @cached
     def n_rows(self) -> int:
         """Rows that are there."""
         return sum(segment.n_live for segment in self.segments)
 
-    @functools.cached_property
+    @cached
     def settled(self) -> bool:
         """Whether there is a base alone, with nothing removed."""
         return len(self.segments) == 1 and self.base.live is None
 
-    @functools.cached_property
+    @cached
     def plain(self) -> bool:
         """Whether also each row's place is its id."""
         return self.settled and self.base.numbers is None and self.base.names is None
 
-    @functools.cached_property
+    @cached
     def numbers(self) -> Numbers:
         """Numbers of the rows that are there, rising."""
         return np.sort(np.concatenate([s.numbers_at(s.live_places) for s in self.segments]))
 
-    @property  # a cached one has a lock, which a fork may find held (Python 3.11)
+    @cached
     def ranks(self) -> list[Numbers]:
         """Where the rows of each segment that are there stand among all that are."""
         return [np.searchsorted(self.numbers, s.numbers_at(s.live_places)) for s in self.segments]
 
-    @functools.cached_property
+    @cached
     def ids(self) -> npt.NDArray[Any]:
         """Ids of the rows that are there, in the order of their numbers."""
         if self.kind == "number":
@@ -224,7 +224,7 @@ class State:
         ids = np.concatenate([s.names.read(s.live_places) for s in self.segments if s.names is not None])
         return ids[np.argsort(numbers)]
 
-    @functools.cached_property
+    @cached
     def shown(self) -> Neighbors:
         """The graph by the users' ids."""
         assert self.graph is not None

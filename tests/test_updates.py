@@ -1,5 +1,6 @@
 """An index that changes: ids, graphs that go on, calls that fail or are interrupted, threads, forks, blocks of rows."""
 
+import linecache
 import os
 import pickle
 import subprocess
@@ -432,6 +433,11 @@ def test_rows_come_in_blocks_or_from_disk(tmp_path):
     )
 
 
+def frame_line(frame):
+    """File and line that a frame is at."""
+    return frame.f_code.co_filename, frame.f_lineno
+
+
 class Interrupter:
     """Raises KeyboardInterrupt at the nth line of the package that runs."""
 
@@ -448,9 +454,8 @@ class Interrupter:
     def trace(self, frame, event, arg):
         if not frame.f_code.co_filename.startswith(PACKAGE):
             return None
-        if frame.f_code.co_name in ("__enter__", "__exit__"):  # of the lock: a call of one line, which is not cut
-            return None
-        if event == "line":
+        # a `with` comes up a second time when it ends, before the lock is given back, where no signal is handled
+        if event == "line" and not linecache.getline(*frame_line(frame)).lstrip().startswith("with self._lock"):
             self.left -= 1
             if self.left == 0:
                 raise KeyboardInterrupt
@@ -484,10 +489,13 @@ def test_a_call_that_is_interrupted_anywhere_changes_nothing(call, monkeypatch):
     assert steps > 50
     changed = index.ids.tolist()
     index = made()
-    before, state = index.query(rows[:5], 6), index._state
+    before, state, interrupted = index.query(rows[:5], 6), index._state, 0
     for at in np.unique(np.random.default_rng(0).integers(1, steps, 40)).tolist():
-        with Interrupter(at), pytest.raises(KeyboardInterrupt):
-            calls[call](index)
+        with Interrupter(at):
+            try:
+                calls[call](index)
+            except KeyboardInterrupt:
+                interrupted += 1
         if index._state is not state:  # at the very end: then all of it is done
             assert at > 0.9 * steps  # fewer steps than counted: what has been made for the first attempts is kept
             assert index.ids.tolist() == changed
@@ -495,6 +503,7 @@ def test_a_call_that_is_interrupted_anywhere_changes_nothing(call, monkeypatch):
         after = index.query(rows[:5], 6)
         np.testing.assert_array_equal(after.indices, before.indices)
         np.testing.assert_array_equal(after.distances, before.distances)
+    assert interrupted > 25
     thread = threading.Thread(target=calls[call], args=(index,))  # no lock was left behind
     thread.start()
     thread.join(60)
