@@ -184,6 +184,21 @@ def add(table, text, a, n, h):
 
 
 @kernel
+def put_unit(text, begin, stop, stops, copied, units, n, used):
+    """One more unit, text[begin:stop], unless it is a stop word: how many there are, and bytes used."""
+    length = stop - begin
+    if stops.size[0] > 0 and find(stops, text, begin, length, murmur(text, begin, length)) >= 0:
+        return n, used
+    if copied:
+        for t in range(length):
+            units.buffer[used + t] = text[begin + t]
+        begin, used = used, used + length + 1
+        units.buffer[used - 1] = 32
+    units.starts[n], units.stops[n] = begin, begin + length
+    return n + 1, used
+
+
+@kernel
 def split_words(text, a, b, classes, least, stops, copied, units):
     """Words of text[a:b] as units. `copied`: one after the other with a space between, else where they are."""
     n = np.int64(0)
@@ -202,32 +217,9 @@ def split_words(text, a, b, classes, least, stops, copied, units):
         at += step
         if chars < least:
             continue
-        if stops.size[0] > 0 and find(stops, text, begin, length, murmur(text, begin, length)) >= 0:
-            continue
-        if copied:
-            for t in range(length):
-                units.buffer[used + t] = text[begin + t]
-            begin, used = used, used + length + 1
-            units.buffer[used - 1] = 32
-        units.starts[n], units.stops[n] = begin, begin + length
-        n += 1
+        n, used = put_unit(text, begin, begin + length, stops, copied, units, n, used)
     units.segments[0], units.segments[1] = np.int64(0), n
     return np.int64(1)
-
-
-@kernel
-def put_unit(text, begin, stop, stops, copied, units, n, used):
-    """One more unit, text[begin:stop], unless it is a stop word: how many there are, and bytes used."""
-    length = stop - begin
-    if stops.size[0] > 0 and find(stops, text, begin, length, murmur(text, begin, length)) >= 0:
-        return n, used
-    if copied:
-        for t in range(length):
-            units.buffer[used + t] = text[begin + t]
-        begin, used = used, used + length + 1
-        units.buffer[used - 1] = 32
-    units.starts[n], units.stops[n] = begin, begin + length
-    return n + 1, used
 
 
 @kernel
