@@ -4,12 +4,15 @@ Columns are renumbered, the rarest first, and rows ordered by size. Two rows tha
 among the first few of both (prefix filter, Chaudhuri et al. 2006; Bayardo et al. 2007): only those stand in the lists.
 A row met there for the first time is dropped if what remains of either row cannot give what is needed (position filter,
 Xiao et al. 2008, PPJoin), or if 64-bit sketches say so (Sandes et al. 2020, bitmap filter); then both are merged, until
-enough is found or cannot be found any more. Columns that only one row has are not kept at all: they are counted.
+enough is found or cannot be found any more. Columns that only one row has are not kept at all: they are counted. Nor
+are rows that share fewer columns with all others together than they need to share with one: of long texts, most.
 
 What is needed, and which sizes may match, is found from the metric's own formula, not from a rule for each metric.
 """
 
 from collections import namedtuple
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +22,8 @@ from sparsenn.distance import BLOCK, Compiled, Store, finish_rows
 from sparsenn.grouping import mixed
 from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.rows import Rows
+
+T = TypeVar("T")
 
 NEVER = 2**31 - 1  # columns that two rows of such sizes would need to share
 COUNTED_AT_ONCE = 2**20
@@ -31,103 +36,179 @@ Lists = namedtuple("Lists", "indptr ids places")
 Needs = namedtuple("Needs", "least first last")
 
 
+@kernel
+def place_of(column):
+    """Word and bit of a column."""
+    c = np.uint32(column)
+    return c >> np.uint32(6), np.uint64(1) << np.uint64(c & np.uint32(63))
+
+
+@kernel
+def number_of(words, before, column):
+    """Number of a column among the marked ones, or −1."""
+    word, bit = place_of(column)
+    if words[word] & bit == 0:
+        return np.int64(-1)
+    return before[word] + np.int64(popcount(words[word] & (bit - np.uint64(1))))
+
+
 @entry
-def _count(indices, n_columns):
-    counts = np.zeros(n_columns, np.int32)
-    for t in range(indices.shape[0]):
-        counts[indices[t]] += 1
+def _mark_columns(rows, start, stop, n_columns):
+    """Two bits a column, in words beside each other: whether one of the rows has it, and whether two have."""
+    marks = np.zeros(((n_columns >> 6) + 1, 2), np.uint64)
+    for i in rows.ids[start:stop]:
+        for t in range(rows.indptr[i], rows.indptr[i + 1]):
+            word, bit = place_of(rows.indices[t])
+            marks[word, 1] |= marks[word, 0] & bit
+            marks[word, 0] |= bit
+    return marks
+
+
+@entry
+def _count_marked(rows, start, stop, words, kept):
+    """How many of the marked columns each of the rows has."""
+    for r in range(start, stop):
+        n = np.int64(0)
+        for t in range(rows.indptr[rows.ids[r]], rows.indptr[rows.ids[r] + 1]):
+            word, bit = place_of(rows.indices[t])
+            n += np.int64(words[word] & bit != 0)
+        kept[r] = n
+
+
+@entry
+def _numbers(words):
+    """How many columns are marked before each word, and in all."""
+    before = np.zeros(words.shape[0] + 1, np.int64)
+    for w in range(words.shape[0]):
+        before[w + 1] = before[w] + np.int64(popcount(words[w]))
+    return before
+
+
+@entry
+def _count_rows(rows, start, stop, words, before):
+    """How many of the rows have each of the marked columns."""
+    counts = np.zeros(before[-1], np.int32)
+    for i in rows.ids[start:stop]:
+        for t in range(rows.indptr[i], rows.indptr[i + 1]):
+            column = number_of(words, before, rows.indices[t])
+            if column >= 0:
+                counts[column] += 1
     return counts
 
 
 @entry
-def _write_keys(indptr, indices, rank, order, start, stop, keys, counts):
-    """Write (row, new column) of the kept columns of the rows `order[start:stop]` as keys; returns how many."""
+def _write_keys(rows, start, stop, words, before, rank, keys):
+    """Write (row, new column) of the marked columns of some rows as keys."""
     used = 0
     for r in range(start, stop):
-        i = order[r]
-        before = used
-        for t in range(indptr[i], indptr[i + 1]):
-            new = rank[indices[t]]
-            if new >= 0:
-                keys[used] = (np.uint64(r - start) << np.uint64(32)) | np.uint64(new)
+        for t in range(rows.indptr[rows.ids[r]], rows.indptr[rows.ids[r] + 1]):
+            column = number_of(words, before, rows.indices[t])
+            if column >= 0:
+                keys[used] = (np.uint64(r - start) << np.uint64(32)) | np.uint64(rank[column])
                 used += 1
-        counts[r] = used - before
-    return used
-
-
-def _count_columns(rows: Rows, n_jobs: int | None) -> npt.NDArray[np.int32]:
-    """How many rows have each column; every thread counts for itself."""
-    jobs = count_jobs(n_jobs) if len(rows.indices) > rows.shape[1] else 1
-    at_once = max(-(-len(rows.indices) // jobs), COUNTED_AT_ONCE)
-    parts = map_blocks(lambda a, b: _count(rows.indices[a:b], rows.shape[1]), len(rows.indices), jobs, at_once)
-    counts: npt.NDArray[np.int32] = parts[0] if parts else np.zeros(rows.shape[1], np.int32)
-    for part in parts[1:]:
-        counts += part
-    return counts
-
-
-def rank_shared(rows: Rows, other: Rows | None, n_jobs: int | None) -> tuple[npt.NDArray[np.int32], int]:
-    """New number of each column that two rows (one of each side) have, the rarest first; −1 for the rest."""
-    counts = _count_columns(rows, n_jobs)
-    if other is None:
-        shared = counts > 1
-    else:
-        more = _count_columns(other, n_jobs)
-        shared = (counts > 0) & (more > 0)
-        counts = counts + more
-    kept = np.flatnonzero(shared)
-    rank = np.full(rows.shape[1], -1, np.int32)
-    numbers = counts[kept]
-    if numbers.max(initial=0) < 2**16:
-        numbers = numbers.astype(np.uint16)  # sorted by its digits
-    rank[kept[np.argsort(numbers, kind="stable")]] = np.arange(len(kept), dtype=np.int32)
-    return rank, len(kept)
 
 
 @entry
-def _sketch_rows(indptr, indices):
+def _sketch_rows(indptr, indices, start, stop, out):
     """One bit of 64 for each column, flipped."""
-    out = np.zeros(indptr.shape[0] - 1, np.uint64)
-    for i in range(out.shape[0]):
+    for i in range(start, stop):
+        sketch = np.uint64(0)
         for t in range(indptr[i], indptr[i + 1]):
-            out[i] ^= np.uint64(1) << (mixed(np.uint64(indices[t])) >> np.uint64(58))
-    return out
+            sketch ^= np.uint64(1) << (mixed(np.uint64(indices[t])) >> np.uint64(58))
+        out[i] = sketch
 
 
-def order_sets(rows: Rows, rank: npt.NDArray[np.int32], n_jobs: int | None) -> tuple[Sets, npt.NDArray[np.int64]]:
-    """Rows with the kept columns renumbered and sorted, ordered by size; and where each came from."""
-    sizes = np.diff(rows.indptr)
-    order = np.argsort(sizes, kind="stable")
-    counts = np.empty(len(order), np.int64)
-    work = np.concatenate([[0], np.cumsum(sizes[order])])
-    n_parts = int(work[-1] // SORTED_AT_ONCE + 1)
-    edges = np.unique(np.searchsorted(work, np.linspace(0, work[-1], n_parts + 1)[1:-1]))
-    edges = np.concatenate([[0], edges, [len(order)]])
+Chosen = namedtuple("Chosen", "indptr indices ids")  # rows `ids` of CSR arrays
 
-    def block(a: int, b: int) -> list[npt.NDArray[np.int32]]:
-        parts = []
-        for start, stop in zip(edges[a:b], edges[a + 1 : b + 1], strict=True):
-            keys = np.empty(work[stop] - work[start], np.uint64)
-            keys = keys[: _write_keys(rows.indptr, rows.indices, rank, order, start, stop, keys, counts)]
+
+class Side:
+    """Rows of one side that may match: in the order in which they lie in memory, until they are made sets."""
+
+    def __init__(self, rows: Rows, ids: npt.NDArray[np.int64], n_jobs: int | None) -> None:
+        self.sizes = self.kept = np.diff(rows.indptr)[ids]
+        self.order = np.arange(len(ids))  # where each stands in `ids`
+        kinds, kind = np.unique(self.sizes, return_inverse=True)
+        self.kinds, self.kind = kinds.astype(np.float64), kind.astype(np.int64)
+        self.rows, self.n_columns, self.n_jobs = Chosen(rows.indptr, rows.indices, ids), rows.shape[1], n_jobs
+
+    def over(self, function: Callable[[int, int], T], n_parts: int = 0) -> list[T]:
+        """Call a function over blocks of rows with about as many columns each: one a thread, if not given."""
+        n_parts = n_parts or (count_jobs(self.n_jobs) if self.kept.sum() > COUNTED_AT_ONCE else 1)
+        work = np.cumsum(self.sizes)
+        cuts = np.searchsorted(work, np.linspace(0, work[-1] if len(work) else 0, n_parts + 1)[1:-1])
+        edges = np.unique(np.concatenate([[0], cuts, [len(work)]])).tolist()
+        done = map_blocks(lambda a, b: [function(edges[p], edges[p + 1]) for p in range(a, b)], len(edges) - 1,
+                          self.n_jobs, 1)  # fmt: skip
+        return [result for results in done for result in results]
+
+    def marks(self) -> npt.NDArray[np.uint64]:
+        """Which columns one row has, and which two have."""
+        parts = self.over(lambda a, b: _mark_columns(self.rows, a, b, self.n_columns))
+        marks = parts[0] if parts else np.zeros(((self.n_columns >> 6) + 1, 2), np.uint64)
+        for part in parts[1:]:
+            marks[:, 1] |= part[:, 1] | (marks[:, 0] & part[:, 0])
+            marks[:, 0] |= part[:, 0]
+        return marks
+
+    def leave_out(self, words: npt.NDArray[np.uint64], least: npt.NDArray[np.int64]) -> None:
+        """Keep the rows that have as many marked columns as their kind needs."""
+        kept = np.empty(len(self.sizes), np.int64)
+        self.over(lambda a, b: _count_marked(self.rows, a, b, words, kept))
+        self.kept = kept
+        self._take(np.flatnonzero(kept >= least[self.kind]))
+
+    def _take(self, which: npt.NDArray[np.int64]) -> None:
+        self.order, self.sizes, self.kind, self.kept = (
+            values[which] for values in (self.order, self.sizes, self.kind, self.kept)
+        )
+        self.rows = self.rows._replace(ids=self.rows.ids[which])
+
+    def sets(self, words: npt.NDArray[np.uint64], before: npt.NDArray[np.int64], rank: npt.NDArray[np.int32]) -> Sets:
+        """The rows by size, with the marked columns renumbered and sorted."""
+        self._take(np.argsort(self.kind, kind="stable"))
+        indptr = np.concatenate([[0], np.cumsum(self.kept)]).astype(np.int64)
+        indices, sketch = np.empty(indptr[-1], np.int32), np.empty(len(self.kept), np.uint64)
+
+        def block(a: int, b: int) -> None:
+            keys = np.empty(indptr[b] - indptr[a], np.uint64)
+            _write_keys(self.rows, a, b, words, before, rank, keys)
             keys.sort()
-            parts.append(keys.astype(np.uint32).view(np.int32))
-        return parts
+            indices[indptr[a] : indptr[b]] = keys.astype(np.uint32).view(np.int32)
+            _sketch_rows(indptr, indices, a, b, sketch)
 
-    parts = [part for parts in map_blocks(block, len(edges) - 1, n_jobs, 1) for part in parts]
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    indices = np.empty(indptr[-1], np.int32)
-    places = np.concatenate([[0], np.cumsum([len(part) for part in parts])])
+        self.over(block, int(indptr[-1] // SORTED_AT_ONCE + 1))
+        starts = np.concatenate([np.searchsorted(self.sizes, self.kinds), [len(self.sizes)]]).astype(np.int64)
+        return Sets(indptr, indices, self.sizes, self.kind, self.kinds, starts, sketch)
 
-    def put(a: int, b: int) -> None:
-        for p in range(a, b):
-            indices[places[p] : places[p + 1]] = parts[p]
 
-    map_blocks(put, len(parts), n_jobs, 1)
-    kinds, kind = np.unique(sizes[order], return_inverse=True)
-    starts = np.concatenate([np.searchsorted(sizes[order], kinds), [len(order)]]).astype(np.int64)
-    sketch = _sketch_rows(indptr, indices)
-    sets = Sets(indptr, indices, sizes[order], kind.astype(np.int64), kinds.astype(np.float64), starts, sketch)
-    return sets, order.astype(np.int64)
+def shared_columns(
+    x: Side, y: Side, least: npt.NDArray[np.int64], others: npt.NDArray[np.int64]
+) -> npt.NDArray[np.uint64]:
+    """A bit for each column that two rows (one of each side) have; rows with too few of them are left out.
+
+    Without those rows fewer columns are shared: again, as long as it halves what there is.
+    """
+    while True:
+        marks, before = x.marks(), x.kept.sum() + y.kept.sum()
+        words = np.ascontiguousarray(marks[:, 1] if y is x else marks[:, 0] & y.marks()[:, 0])
+        x.leave_out(words, least)
+        if y is not x:
+            y.leave_out(words, others)
+        if 2 * (x.kept.sum() + y.kept.sum()) > before or not len(x.kept):
+            return words
+
+
+def rank_shared(x: Side, y: Side, words: Any, before: Any) -> npt.NDArray[np.int32]:
+    """New number of each of the marked columns, the rarest first."""
+    parts = x.over(lambda a, b: _count_rows(x.rows, a, b, words, before))
+    if y is not x:
+        parts += y.over(lambda a, b: _count_rows(y.rows, a, b, words, before))
+    counts = sum(parts, np.zeros(before[-1], np.int32))
+    if counts.max(initial=0) < 2**16:
+        counts = counts.astype(np.uint16)  # sorted by its digits
+    rank = np.empty(len(counts), np.int32)
+    rank[np.argsort(counts, kind="stable")] = np.arange(len(counts), dtype=np.int32)
+    return rank
 
 
 Scratch = namedtuple("Scratch", "x y shared out block")
@@ -373,17 +454,33 @@ class CountJoin:
     """
 
     def __init__(
-        self, metric: Compiled, limit: float, A: Rows, B: Rows | None, symmetric: bool, n_jobs: int | None
+        self,
+        metric: Compiled,
+        limit: float,
+        A: tuple[Rows, npt.NDArray[np.int64]],
+        B: tuple[Rows, npt.NDArray[np.int64]] | None,
+        symmetric: bool,
+        n_jobs: int | None,
     ) -> None:
-        rank, n_columns = rank_shared(A, B, n_jobs)
-        self._x, self.x_order = order_sets(A, rank, n_jobs)
-        self._y, self.y_order = (self._x, self.x_order) if B is None else order_sets(B, rank, n_jobs)
+        x = Side(*A, n_jobs)
+        y = x if B is None else Side(*B, n_jobs)
         self._own, self._skip = B is None and symmetric, B is None
         self._metric, self.limit = metric, limit
-        self._needs, least, unmet = plan_sizes(metric, self._x.kinds, self._y.kinds, limit, self._own)
+        self._needs, least, unmet = plan_sizes(metric, x.kinds, y.kinds, limit, self._own)
         self.ready = not unmet
-        if self.ready:
-            self._lists = list_prefixes(self._y, least, n_columns)
+        if unmet:
+            return
+        words = shared_columns(x, y, self._needs.least if y is not x else np.minimum(self._needs.least, least), least)
+        before = _numbers(words)
+        rank = rank_shared(x, y, words, before)
+        self._x, self._x_order = x.sets(words, before, rank), x.order
+        self._y, self._y_order = (self._x, x.order) if y is x else (y.sets(words, before, rank), y.order)
+        self._lists = list_prefixes(self._y, least, before[-1])
+
+    @property
+    def n_rows(self) -> int:
+        """Rows of the first side that may match."""
+        return len(self._x_order)
 
     def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Pairs of some rows (rows of the first side, of the second, surrogates), and where to go on."""
@@ -391,4 +488,4 @@ class CountJoin:
             self._metric, self._x, self._y, self._lists, self._needs, self.limit, self._own, self._skip,
             start, stop, room,
         )  # fmt: skip
-        return self.x_order[x], self.y_order[y], surrogates, at
+        return self._x_order[x], self._y_order[y], surrogates, at

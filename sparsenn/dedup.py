@@ -254,12 +254,12 @@ def near_duplicates(
     if shingle != 3 or analyzer != "word":
         raise ValueError("shingle and analyzer are for texts, and the data is rows: leave them out")
     if against is not None:
-        join = Join(data, against, bound, None, threshold, n_jobs)
+        join = Join(data, against, bound, None, threshold, n_jobs, borrow=True)
         return _overlaps(join, list(join.all_pairs(MOST_PAIRS, progress, True)))
-    join = Join(data, None, bound, None, threshold, n_jobs)
-    lengths = np.diff(join.x.indptr)[join.x_groups.labels()]
+    join = Join(data, None, bound, None, threshold, n_jobs, borrow=True)
+    lengths = np.diff(join.rows.indptr)
     rank = _rank(keep, lengths)
-    return _cluster(join, join.x_groups, np.arange(len(join.x)), rule, rank, progress)
+    return _cluster(join, join.x_groups, np.arange(len(join.x_groups.first)), rule, rank, progress)
 
 
 def as_texts(data: Any) -> list[str] | None:

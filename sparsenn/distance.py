@@ -148,6 +148,8 @@ class Space:
             projected = (rows.to_dense().matrix() - mean) @ matrix
             return dense_rows(np.ascontiguousarray(projected, dtype=np.float32), True)
         if self.bound.metric.presence:
+            if (rows.data == 1).all():
+                return replace(rows, has_negative=False)
             return replace(rows, data=(rows.data != 0).astype(np.float32), has_negative=False)
         if self.transform:
             rows = replace(rows, data=rows.data.copy())

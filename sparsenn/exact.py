@@ -5,6 +5,7 @@ The engine takes the way that fits the metric and the rows: a term at a time ove
 rows in blocks (`blockwise`).
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
@@ -530,9 +531,10 @@ def exact_neighbors(
     return ExactEngine(space, rows).nearest(queries, k, n_jobs)
 
 
-def read_rows(data: Any, name: str, n_jobs: int | None, *, bits: bool = False) -> Rows:
+def read_rows(data: Any, name: str, n_jobs: int | None, *, bits: bool = False, borrow: bool = False) -> Rows:
     """A user's rows, read by several threads."""
-    return as_rows(data, bits=bits, name=name, over=lambda f, n: map_blocks(f, n, n_jobs, READ_AT_ONCE))
+    over = functools.partial(map_blocks, n_jobs=n_jobs, smallest=READ_AT_ONCE)
+    return as_rows(data, bits=bits, name=name, over=over, borrow=borrow)
 
 
 def fit_space(

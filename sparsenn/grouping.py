@@ -1,12 +1,16 @@
 """Rows that are equal, collapsed to one: by a hash that does not depend on the order of columns, then compared."""
 
+import functools
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from sparsenn._jit import bits_of, entry, kernel
+from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows
+
+HASHED_AT_ONCE = 2**10  # rows
 
 
 class Groups(NamedTuple):
@@ -59,15 +63,13 @@ def mixed(h):
 
 
 @entry
-def _hash_rows(indptr, indices, data, salt):
-    out = np.empty(indptr.shape[0] - 1, np.uint64)
-    for i in range(out.shape[0]):
+def _hash_rows(indptr, indices, data, salt, out, start, stop):
+    for i in range(start, stop):
         total = mixed(np.uint64(indptr[i + 1] - indptr[i]) + salt)
         for t in range(indptr[i], indptr[i + 1]):
             value = np.uint64(np.uint32(bits_of(data[t])))
             total += mixed(mixed(np.uint64(indices[t]) ^ salt) ^ value)
         out[i] = total
-    return out
 
 
 @entry
@@ -124,11 +126,13 @@ def group_by(keys: npt.NDArray[np.uint64]) -> Groups:
     return groups.take(np.argsort(groups.first))
 
 
-def group_equal(rows: Rows) -> Groups:
+def group_equal(rows: Rows, n_jobs: int | None = 1) -> Groups:
     """Groups of equal CSR rows: same columns, same values."""
-    salt = np.uint64(0x9E3779B97F4A7C15)
+    salt, keys = np.uint64(0x9E3779B97F4A7C15), np.empty(len(rows), np.uint64)
     while True:
-        groups = group_by(_hash_rows(rows.indptr, rows.indices, rows.data, salt))
+        hash_block = functools.partial(_hash_rows, rows.indptr, rows.indices, rows.data, salt, keys)
+        map_blocks(hash_block, len(rows), n_jobs, HASHED_AT_ONCE)
+        groups = group_by(keys)
         firsts = np.repeat(groups.first, groups.sizes)
         others = groups.members != firsts
         if _equal_rows(rows.indptr, rows.indices, rows.data, groups.members[others], firsts[others]):

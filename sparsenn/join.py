@@ -18,10 +18,10 @@ import numpy.typing as npt
 from sparsenn.countjoin import CountJoin
 from sparsenn.distance import Space, take
 from sparsenn.exact import ExactEngine, read_rows
-from sparsenn.grouping import Groups, by_first, cross, group_equal
+from sparsenn.grouping import by_first, cross, group_equal
 from sparsenn.metrics import resolve
 from sparsenn.metrics.registry import Metric
-from sparsenn.parallel import count_jobs, map_blocks, map_queue
+from sparsenn.parallel import cached, count_jobs, map_blocks, map_queue
 from sparsenn.results import Pairs
 from sparsenn.rows import Rows, column_order
 from sparsenn.sumjoin import SumJoin, surrogates_of
@@ -115,7 +115,7 @@ def similarity_join(
     """
     top = _count("top", top)
     max_pairs = _count("max_pairs", max_pairs) or MOST_PAIRS
-    join = Join(A, B, metric, metric_params, threshold, n_jobs)
+    join = Join(A, B, metric, metric_params, threshold, n_jobs, borrow=True)
     if top is not None:
         if max_pairs != MOST_PAIRS:
             raise ValueError(f"max_pairs is for all pairs, and only {top:,} are asked for: leave it out with top")
@@ -233,41 +233,62 @@ class Join:
     """A join, prepared: groups of equal rows of both sides, and the way that suits the metric."""
 
     def __init__(
-        self, A: Any, B: Any, metric: Any, params: Any, threshold: float, n_jobs: int | None, prepare: bool = True
+        self,
+        A: Any,
+        B: Any,
+        metric: Any,
+        params: Any,
+        threshold: float,
+        n_jobs: int | None,
+        *,
+        prepare: bool = True,
+        borrow: bool = False,
     ) -> None:
         record = resolve(metric, params).metric
         self.similar = _check_threshold(record, threshold)
         self.threshold, self.n_jobs, self.symmetric = float(threshold), n_jobs, record.symmetric
         count_jobs(n_jobs)
-        x = read_rows(A, "A", n_jobs).to_csr()
+        x = read_rows(A, "A", n_jobs, borrow=borrow).to_csr()
         self.space = space = Space.fit(metric, params, x)
         if not space.termwise or space.container != "csr":
             raise ValueError(f"{record.name} is no metric of shared columns: similarity_join takes those")
-        x = space.read(x, "A")
-        y = None if B is None else self._read_other(B, x)
+        x = self.rows = space.read(x, "A")
+        y = self.others = x if B is None else self._read_other(B, x, borrow)
         self.tolerance = ROOTS if space.compiled.correct else TOLERANCE
         self.limit = self.limit_of(threshold)
-        self.x, self.x_groups = _different(x)
-        self.y, self.y_groups = (self.x, self.x_groups) if y is None else _different(y)
-        self._stores = space.store(self.x), space.store(self.y)
-        self.own, self.width = y is None, np.int64(len(x) if y is None else len(y))
+        self.own, self.width = B is None, np.int64(len(y))
+        self.x_groups = group_equal(x, n_jobs)
+        self.y_groups = self.x_groups if self.own else group_equal(y, n_jobs)
+        self._firsts = self.x_groups.first, self.y_groups.first
+        stored = space.store(x)
+        self._stores = stored, stored if self.own else space.store(y)
         self.way: Any = self._choose(record, threshold) if prepare else None
 
-    def _read_other(self, B: Any, x: Rows) -> Rows:
-        rows = read_rows(B, "B", self.n_jobs).to_csr()
+    def _read_other(self, B: Any, x: Rows, borrow: bool) -> Rows:
+        rows = read_rows(B, "B", self.n_jobs, borrow=borrow).to_csr()
         if rows.shape[1] != x.shape[1]:
             raise ValueError(f"B has {rows.shape[1]} columns and A has {x.shape[1]}: use the same columns for both")
         return self.space.read(rows, "B")
 
+    @cached
+    def x(self) -> Rows:
+        """The different rows of the first side."""
+        return _different(self.rows, self._firsts[0])
+
+    @cached
+    def y(self) -> Rows:
+        """The different rows of the second side."""
+        return self.x if self.own else _different(self.others, self._firsts[1])
+
     def _choose(self, record: Metric, threshold: float) -> Any:
-        other = None if self.own else self.y
         by_mass = record.mass is not None and record.statistics[:1] == (record.mass,)
         if record.presence and by_mass:
-            sets = CountJoin(self.space.compiled, self.limit, self.x, other, self.symmetric, self.n_jobs)
+            x, y = zip((self.rows, self.others), self._firsts, strict=True)
+            sets = CountJoin(self.space.compiled, self.limit, x, None if self.own else y, self.symmetric, self.n_jobs)
             return sets if sets.ready else _ScanJoin(self)
         disjoint = -np.inf if record.worst is None else record.worst
         if (record.norm or by_mass) and self.symmetric and self.similar - disjoint < threshold - self.tolerance:
-            sums = SumJoin(self.space, self.limit, self.x, other, self.symmetric)
+            sums = SumJoin(self.space, self.limit, self.x, None if self.own else self.y, self.symmetric)
             by_prefix, by_scan = sums.cost
             return sums if by_prefix <= by_scan else _ScanJoin(self)
         return _ScanJoin(self)
@@ -286,7 +307,8 @@ class Join:
             a = np.flatnonzero(self.x_groups.sizes > 1)
             pairs = a, a
         else:
-            empty = [np.flatnonzero(np.diff(rows.indptr) == 0) for rows in (self.x, self.y)]
+            both = zip((self.rows, self.others), self._firsts, strict=True)
+            empty = [np.flatnonzero(np.diff(rows.indptr)[first] == 0) for rows, first in both]
             pairs = (empty[0], empty[1]) if len(empty[0]) and len(empty[1]) else (empty[0][:0], empty[1][:0])
             if isinstance(self.way, _ScanJoin):
                 pairs = pairs[0][:0], pairs[1][:0]
@@ -298,16 +320,17 @@ class Join:
         """Surrogates of listed pairs of different rows; `a` ascending."""
         starts = np.flatnonzero(np.diff(a, prepend=-1)).astype(np.int64)
         out = np.empty(len(a))
-        x, y = take(self._stores[0], a[starts]), self._stores[1]
+        x, y = take(self._stores[0], self._firsts[0][a[starts]]), self._stores[1]
         indptr = np.append(starts, np.int64(len(a)))
-        surrogates_of(self.space.compiled, x, y, self.x.shape[1], indptr, b.astype(np.int64), out)
+        surrogates_of(self.space.compiled, x, y, self.rows.shape[1], indptr, self._firsts[1][b], out)
         return out
 
     def found(self, progress: Progress | None = None, collapsed: bool = False) -> Iterator[Found]:
         """Pairs of groups, not many more than ROOM at a time; with `collapsed`, of different groups only."""
         if not (collapsed and self.own) and len((inside := self.inside()).a):
             yield inside
-        n, done = len(self.x), 0
+        n = self.way.n_rows
+        done = len(self._firsts[0]) - n  # those that cannot match
         size = min(SPAN, max(n // 16, 64))  # whatever the threads: the order of blocks is one
         spans = deque((start, min(start + size, n)) for start in range(0, n, size))
         for found, start, at, stop in map_queue(self._block, spans, self.n_jobs):
@@ -317,7 +340,9 @@ class Join:
                 yield found
             done += at - start
             if progress is not None:
-                progress(done, n)
+                progress(done, len(self._firsts[0]))
+        if progress is not None and not n:
+            progress(done, done)
 
     def _block(self, span: tuple[int, int]) -> tuple[Found, int, int, int]:
         *found, at = self.way.block(*span, ROOM)
@@ -409,10 +434,14 @@ class _ScanJoin:
         keep = surrogates <= self.limit
         return a[keep], b[keep], surrogates[keep], stop
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of the first side."""
+        return len(self._join.x)
 
-def _different(rows: Rows) -> tuple[Rows, Groups]:
-    groups = group_equal(rows)
-    return (rows if len(groups.first) == len(rows) else rows.take(groups.first)), groups
+
+def _different(rows: Rows, first: npt.NDArray[np.int64]) -> Rows:
+    return rows if len(first) == len(rows) else rows.take(first)
 
 
 def nth_pair(rest: Any, size: Any, symmetric: bool) -> tuple[Any, Any]:

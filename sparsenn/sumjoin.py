@@ -378,6 +378,11 @@ class SumJoin:
         meet = MEET * float(asked @ lengths) * (0.5 if self._own else 1.0)
         return meet, SUM * float(whole.astype(np.float64) @ theirs) + FINISH * n * m
 
+    @property
+    def n_rows(self) -> int:
+        """Rows of the first side."""
+        return len(self.x_order)
+
     def block(self, start: int, stop: int, room: int) -> tuple[npt.NDArray[np.int64], ...]:
         """Pairs of some rows (rows of the first side, of the second, surrogates), and where to go on."""
         x, y, surrogates, at = join_sums(

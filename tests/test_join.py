@@ -177,6 +177,39 @@ def test_any_sets(seed, metric, threshold):
     check_join(pairs, similarities(X, X, metric), threshold, True, record.symmetric)
 
 
+def mostly_alone(seed, n=80, m=500):
+    """Sets most of whose columns no other set has, so that few may match: chains of changed copies among them."""
+    rng = np.random.default_rng(seed)
+    X = np.zeros((n, m))
+    for i in range(n):
+        X[i, rng.choice(m, rng.integers(1, 12), replace=False)] = 1.0
+    for i in range(0, n // 4, 2):  # each shares its columns with one before it, less and less
+        X[n - 1 - i] = X[i]
+        X[n - 1 - i, rng.choice(m, i % 5, replace=False)] = 1.0
+    return X
+
+
+@pytest.mark.parametrize("metric", SETS)
+def test_rows_that_share_too_little_are_left_out(metric):
+    record = metrics.get(metric)
+    for seed in range(4):
+        X, Y = mostly_alone(seed), mostly_alone(seed + 2)
+        for threshold in (0.3, 0.6, 0.9):
+            told = []
+            options = {"metric_params": record.example, "progress": lambda *at, told=told: told.append(at)}
+            own = sn.similarity_join(X, None, metric, threshold, **options)
+            assert told[-1][0] == told[-1][1] == len(np.unique(X, axis=0))
+            check_join(own, similarities(X, X, metric), threshold, True, record.symmetric)
+            check_join(
+                sn.similarity_join(X, Y, metric, threshold, **options), similarities(X, Y, metric), threshold, False
+            )
+
+
+def test_few_rows_are_looked_at_where_few_may_match():
+    ways = [Join(sp.csr_matrix(mostly_alone(0)), None, "jaccard", None, t, 1).way for t in (0.3, 0.6, 0.9)]
+    assert [way.n_rows for way in ways] == [70, 28, 0]  # 0: equal rows are one
+
+
 def test_any_container_gives_the_same_and_stays_as_it_was():
     X = sp.random(80, 30, 0.2, format="csr", random_state=1)
     want = sn.similarity_join(X, threshold=0.3)
