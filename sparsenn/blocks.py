@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from sparsenn.rows import Rows, as_rows
+from sparsenn.rows import OverRows, Rows, as_rows, in_one
 
 GROWTH = 1.25  # of room that has become too small
 
@@ -77,17 +77,34 @@ def read_blocks(blocks: Iterator[Any], *, bits: bool = False, name: str = "X") -
     return Rows(indptr, columns, data.finish(), (n, first.shape[1]), first.container, negative, collision)
 
 
-def join_rows(parts: Sequence[Rows]) -> Rows:
-    """Rows of one container and width, one after another."""
+def join_rows(parts: Sequence[Rows], over: OverRows = in_one) -> Rows:
+    """Rows of one container and width, one after another; `over` maps a function over blocks of their values."""
     if len(parts) == 1:
         return parts[0]
     first = parts[0]
     lengths = np.concatenate([np.diff(part.indptr) for part in parts])
     indptr = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int64)
-    indices = np.concatenate([part.indices for part in parts]) if first.container == "csr" else first.indices
+    sparse = first.container == "csr"
+    indices = _joined([part.indices for part in parts], over) if sparse else first.indices
     shape = (sum(len(part) for part in parts), first.shape[1])
-    data = np.concatenate([part.data for part in parts])
+    data = _joined([part.data for part in parts], over)
     return Rows(indptr, indices, data, shape, first.container, any(part.has_negative for part in parts))
+
+
+def _joined(arrays: list[npt.NDArray[Any]], over: OverRows) -> npt.NDArray[Any]:
+    """Arrays of one dtype, one after another."""
+    ends = np.cumsum([len(array) for array in arrays])
+    joined = np.empty(ends[-1], arrays[0].dtype)
+
+    def copy(start: int, stop: int) -> None:
+        for array, end in zip(arrays, ends, strict=True):
+            begin = end - len(array)
+            a, b = max(start, begin), min(stop, end)
+            if a < b:
+                joined[a:b] = array[a - begin : b - begin]
+
+    over(copy, len(joined))
+    return joined
 
 
 def widen_rows(rows: Rows, n_columns: int) -> Rows:

@@ -157,6 +157,23 @@ def _reverse(by_rank):
 
 
 @entry
+def list_back(keys, first, most):
+    """For each row before the `first`, at most `most` rows from there on that found it, the nearest first; or −1."""
+    best, back = np.full((first, most), EMPTY, np.int64), np.full((first, most), -1, np.int32)
+    for i in range(first, keys.shape[0]):
+        for key in keys[i]:
+            row = np.int64(np.int32(key & 0xFFFFFFFF) >> 1)
+            if key == EMPTY or row >= first or key >= best[row, most - 1]:
+                continue
+            at = most - 1
+            while at > 0 and best[row, at - 1] > key:
+                best[row, at], back[row, at] = best[row, at - 1], back[row, at - 1]
+                at -= 1
+            best[row, at], back[row, at] = key, i
+    return back
+
+
+@entry
 def _list_both_ways(by_rank, begins, back, start, stop, lists, graph):
     """Fill the lists of rows [start, stop), as many entries each way as `by_rank` has; what is listed is fresh no more.
 

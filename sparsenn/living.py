@@ -11,7 +11,7 @@ from sparsenn import storage, updates
 from sparsenn.building import Recipe
 from sparsenn.metrics import resolve
 from sparsenn.names import Names, make_names, read_keys, shown
-from sparsenn.parallel import ForkLock
+from sparsenn.parallel import ForkLock, count_jobs
 from sparsenn.snapshot import Packer, pack_state, unpack, unpack_state
 from sparsenn.state import State
 
@@ -27,6 +27,7 @@ class Living:
     metric: Any
     metric_params: Any
     init_graph: Any
+    n_jobs: int | None
     _state: State | None
     _stored: Callable[[], State] | None  # what `load` found, until it is needed
     _lock: ForkLock  # of whoever changes the index; readers need none
@@ -250,7 +251,7 @@ class Living:
         """
         from sparsenn import __version__
 
-        storage.save(path, *self._described(whole=not compact), __version__)
+        storage.save(path, *self._described(whole=not compact), __version__, count_jobs(self.n_jobs))
 
     def _described(
         self, whole: bool = True, state: State | None = None
@@ -299,7 +300,7 @@ class Living:
             If it is no saved index, was saved by a newer library, or a file is missing, cut short or altered; the
             message names the file.
         """
-        stored = storage.load(path, mmap=mmap, verify=verify)
+        stored = storage.load(path, mmap=mmap, verify=verify, n_threads=1 if mmap else count_jobs(None))
         return cls._restored(stored.contents, stored.arrays, path, verify or (verify is None and not mmap))
 
     @classmethod

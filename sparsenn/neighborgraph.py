@@ -23,10 +23,10 @@ from sparsenn.compact import (
 )
 from sparsenn.descent import (
     EMPTY,
-    Graph,
     descend,
     edges_of,
     empty_graph,
+    list_back,
     measure_drawn,
     measure_given,
     measure_leaves,
@@ -186,7 +186,7 @@ class _Work:
             self.over("random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph), n - first)
         named = np.append(place, -1)  # -1 stays
         given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
-        candidates = np.hstack([given[:first], _backwards(keys[first:], first)])
+        candidates = np.hstack([given[:first], list_back(keys, first, BACK)])
         self.graph = narrow
         narrow.keys[first:] = keys[first:, :width]
         self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
@@ -305,21 +305,6 @@ class _Work:
 def _last(order: npt.NDArray[np.int64], which: npt.NDArray[np.bool_]) -> npt.NDArray[np.int64]:
     """An order of rows with some of them moved behind the others."""
     return np.concatenate([order[~which[order]], order[which[order]]])
-
-
-def _backwards(keys: npt.NDArray[np.int64], first: int) -> npt.NDArray[np.int32]:
-    """For each row before the `first`, up to `BACK` rows from there on that found it: the nearest."""
-    found = edges_of(Graph(keys, 1.0))
-    row, column = np.nonzero((found >= 0) & (found < first))
-    ends = found[row, column]
-    order = np.lexsort((keys[row, column], ends))
-    ends, row = ends[order], row[order]
-    begins = np.flatnonzero(np.diff(ends, prepend=-1))
-    rank = np.arange(len(ends)) - np.repeat(begins, np.diff(begins, append=len(ends)))
-    taken = rank < BACK
-    back = np.full((first, BACK), -1, np.int32)
-    back[ends[taken], rank[taken]] = first + row[taken]
-    return back
 
 
 def _fill(engine: ExactEngine, found: Neighbors, n_jobs: int | None) -> None:

@@ -87,7 +87,10 @@ def _bound_rests(address, squares, params, indptr, indices, data, cuts, rest, en
 
 def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
     """New number of each column: the commonest is 0."""
-    order = np.argsort(-_count_columns(rows.indices, rows.shape[1]), kind="stable")
+    counts = _count_columns(rows.indices, rows.shape[1])
+    most = counts.max(initial=0)
+    fewer = (most - counts).astype(np.uint16) if most < 2**16 else most - counts  # the narrow are sorted by digits
+    order = np.argsort(fewer, kind="stable")
     rank = np.empty(rows.shape[1], np.int32)
     rank[order] = np.arange(rows.shape[1], dtype=np.int32)
     return rank

@@ -129,7 +129,8 @@ def dense_rows(
 OverRows = Callable[[Callable[[int, int], Any], int], list[Any]]  # maps a function over blocks of rows
 
 
-def _in_one(function: Callable[[int, int], Any], n: int) -> list[Any]:
+def in_one(function: Callable[[int, int], Any], n: int) -> list[Any]:
+    """One block of all rows, on this thread."""
     return [function(0, n)]
 
 
@@ -138,7 +139,7 @@ def as_rows(
     *,
     bits: bool = False,
     name: str = "X",
-    over: OverRows = _in_one,
+    over: OverRows = in_one,
     borrow: bool = False,
 ) -> Rows:
     """Read rows from anything a user may have.
@@ -394,7 +395,7 @@ def _sort_few(keys, spare, counts, a, b, bits):
 FEW_VALUES = 24  # of a row, that are sorted by insertion
 
 
-def column_order(indptr: Any, columns: Any, n_columns: int, over: OverRows = _in_one) -> npt.NDArray[Any]:
+def column_order(indptr: Any, columns: Any, n_columns: int, over: OverRows = in_one) -> npt.NDArray[Any]:
     """Places of the stored values with each row sorted by column; repeated columns stay in their order."""
     n = len(columns)
     order = np.empty(n, np.int32 if n < 2**31 else np.int64)

@@ -25,13 +25,16 @@ import secrets
 import shutil
 import time
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 import numpy.typing as npt
+
+T = TypeVar("T")
 
 MAGIC, VERSION = "sparsenn index", 1
 MANIFEST, LOCK = "manifest.json", "lock"
@@ -68,7 +71,9 @@ class Stored:
     library: str
 
 
-def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+def save(
+    path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arrays, library: str, n_threads: int = 1
+) -> None:
     """Write arrays and what they mean to a directory; a crash at any moment leaves the old state or the new one.
 
     Parameters
@@ -80,6 +85,8 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arra
     arrays : dict of str to ndarray
         Numbers only. Names are words of ``a-z0-9_`` joined by dots.
     library : str
+    n_threads : int, default 1
+        Files written at a time.
 
     Raises
     ------
@@ -96,9 +103,9 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arra
     needed = sum(array.nbytes for array in arrays.values())
     try:
         if target.is_dir():
-            _save_into(target, contents, arrays, library)
+            _save_into(target, contents, arrays, library, n_threads)
         else:
-            _save_beside(target, contents, arrays, library)
+            _save_beside(target, contents, arrays, library, n_threads)
     except OSError as error:
         raise type(error)(
             error.errno,
@@ -108,7 +115,7 @@ def save(path: str | os.PathLike[str], contents: Mapping[str, Any], arrays: Arra
         ) from error
 
 
-def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None) -> Stored:
+def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | None = None, n_threads: int = 1) -> Stored:
     """Read what `save` wrote.
 
     Parameters
@@ -119,6 +126,8 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | Non
     verify : bool, optional
         Compare all checksums. Without it, those of what is read: everything, but with `mmap` only small files; sizes
         and headers of all files are compared in any case.
+    n_threads : int, default 1
+        Files read at a time.
 
     Raises
     ------
@@ -132,10 +141,13 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | Non
         manifest = _read_manifest(target)
         folder = target / manifest["folder"]
         try:
-            arrays = {
-                name: _read(folder / f"{name}.npy", entry, mmap, bool(verify))
-                for name, entry in manifest["files"].items()
-            }
+            arrays = _each(
+                lambda name, folder=folder, files=manifest["files"]: _read(  # type: ignore[misc]
+                    folder / f"{name}.npy", files[name], mmap, bool(verify)
+                ),
+                manifest["files"],
+                n_threads,
+            )
         except ValueError:
             # another process may have saved meanwhile, and removed the files of the manifest that was read
             if _read_manifest(target)["folder"] != manifest["folder"]:
@@ -178,6 +190,19 @@ def header_of(dtype: str, shape: tuple[int, ...]) -> bytes:
     text = f"{{'descr': {dtype!r}, 'fortran_order': False, 'shape': {shape!r}, }}"
     length = -(-(10 + len(text) + 1) // 64) * 64
     return b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + text.ljust(length - 11).encode("ascii") + b"\n"
+
+
+def _each(function: Callable[[str], T], names: Iterable[str], n_threads: int) -> dict[str, T]:
+    """What a function gives for each name; the first error in their order is raised, and nothing further begun."""
+    if n_threads == 1:
+        return {name: function(name) for name in names}
+    with ThreadPoolExecutor(n_threads) as pool:
+        waiting = {name: pool.submit(function, name) for name in names}
+        try:
+            return {name: future.result() for name, future in waiting.items()}
+        finally:
+            for future in waiting.values():
+                future.cancel()
 
 
 # writing
@@ -226,7 +251,7 @@ def _is_ours(target: Path) -> bool:
     return isinstance(manifest, dict) and manifest.get("magic") == MAGIC
 
 
-def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str, n_threads: int) -> None:
     """Write a directory that is not there yet."""
     _clean_beside(target)
     beside = target.parent / f".{target.name}-{secrets.token_hex(6)}"
@@ -234,7 +259,7 @@ def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, libr
     try:
         # Windows renames no directory in which a file is open
         with _locked(beside) if os.name != "nt" else contextlib.nullcontext():
-            manifest = _write_folder(beside, contents, arrays, library)
+            manifest = _write_folder(beside, contents, arrays, library, n_threads)
             _write_file(beside / MANIFEST, manifest)
             _sync(beside)
             try:
@@ -243,7 +268,7 @@ def _save_beside(target: Path, contents: Mapping[str, Any], arrays: Arrays, libr
                 if not target.is_dir():
                     raise
                 _check_target(target)
-                _save_into(target, contents, arrays, library)  # somebody else was first
+                _save_into(target, contents, arrays, library, n_threads)  # somebody else was first
         _sync(target.parent)
     finally:
         shutil.rmtree(beside, ignore_errors=True)
@@ -262,14 +287,14 @@ def _clean_beside(target: Path) -> None:
                     shutil.rmtree(entry, ignore_errors=True)
 
 
-def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> None:
+def _save_into(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str, n_threads: int) -> None:
     """Replace what a directory holds; one writer at a time."""
     with _locked(target):
         _clean(target)
         fresh = target / f"{MANIFEST}.new"
         manifest = b""
         try:
-            manifest = _write_folder(target, contents, arrays, library)
+            manifest = _write_folder(target, contents, arrays, library, n_threads)
             _write_file(fresh, manifest)
             _sync(target)
             _put(fresh, target / MANIFEST)
@@ -307,11 +332,11 @@ def _clean(target: Path) -> None:
             entry.unlink(missing_ok=True)
 
 
-def _write_folder(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str) -> bytes:
+def _write_folder(target: Path, contents: Mapping[str, Any], arrays: Arrays, library: str, n_threads: int) -> bytes:
     """Write all arrays into a new folder; returns the manifest that names them."""
     folder = target / f"data-{secrets.token_hex(6)}"
     folder.mkdir()
-    files = {name: _write_array(folder / f"{name}.npy", array) for name, array in arrays.items()}
+    files = _each(lambda name: _write_array(folder / f"{name}.npy", arrays[name]), arrays, n_threads)
     _sync(folder)
     manifest = {
         "magic": MAGIC,

@@ -24,7 +24,7 @@ from sparsenn.explanation import row_of
 from sparsenn.hits import Hits, make_hits
 from sparsenn.index import Index
 from sparsenn.metrics import resolve
-from sparsenn.parallel import ForkLock
+from sparsenn.parallel import ForkLock, count_jobs
 from sparsenn.results import Neighbors
 from sparsenn.state import State
 
@@ -607,7 +607,7 @@ class TextIndex:
                 "when it is loaded: say allow_pickle=True, or use sparsenn's own TextVectorizer"
             )
         about["ids"] = corpus.pack(state, arrays)
-        storage.save(path, {"text_index": about, "index": index}, arrays, __version__)
+        storage.save(path, {"text_index": about, "index": index}, arrays, __version__, count_jobs(self.n_jobs))
 
     @classmethod
     def load(
@@ -640,7 +640,7 @@ class TextIndex:
             A directory that is no text index, one with a pickle where that is not allowed, or files that are damaged
             or do not fit together.
         """
-        stored = storage.load(path, mmap=mmap, verify=verify)
+        stored = storage.load(path, mmap=mmap, verify=verify, n_threads=1 if mmap else count_jobs(None))
         check = bool(verify) or (verify is None and not mmap)
         about, arrays = stored.contents.get("text_index"), stored.arrays
         if about is None:

@@ -10,6 +10,7 @@ Nothing is changed in place: a call that fails or is interrupted leaves the stat
 """
 
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -19,6 +20,7 @@ from sparsenn.building import Known, Recipe, make_answers, make_engine, original
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
+from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
 
@@ -31,6 +33,7 @@ SMALL, JOINS = 512, 1  # rows of a segment that joins whatever comes next; of on
 # Rows of a segment that are scanned without inverted lists, which cost something for each column: queries take as long.
 # The same where columns are so many times its values: of 2^20, 20 us in place of 30 ms, and at most 50 us a query.
 SCANNED, SCANNED_WIDE, WIDE = 128, 512, 32
+COPIED_AT_ONCE = 2**20  # values copied by one thread
 WORTH_GRAPH = 0.5  # share of rows that must have kept all neighbours for a graph to be gone on with
 LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
 
@@ -106,7 +109,7 @@ def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, rec
     while len(segments) > 1 and segments[-1].n_live <= max(SMALL, JOINS * size):
         size += segments[-1].n_live
         parts.append(_live_part(segments.pop()))
-    joined, numbers, names = _sorted(parts)
+    joined, numbers, names = _sorted(parts, recipe.n_jobs())
     wide = size <= SCANNED_WIDE and joined.shape[1] >= WIDE * len(joined.data)
     engine = ExactEngine(state.space, joined, recipe.n_jobs(), lists=not wide and size > SCANNED)
     segments.append(Segment(engine, numbers, names))
@@ -131,9 +134,10 @@ def _live_part(segment: Segment) -> tuple[Rows, Numbers, Names | None]:
     return rows.take(places), segment.numbers_at(places), None if names is None else names.take(places)
 
 
-def _sorted(parts: list[tuple[Rows, Numbers, Names | None]]) -> tuple[Rows, Numbers, Names | None]:
+def _sorted(parts: list[tuple[Rows, Numbers, Names | None]], n_jobs: int | None) -> tuple[Rows, Numbers, Names | None]:
     """Rows of several parts in the order of their numbers."""
-    rows, numbers = join_rows([part[0] for part in parts]), np.concatenate([part[1] for part in parts])
+    over = partial(map_blocks, n_jobs=n_jobs, smallest=COPIED_AT_ONCE)
+    rows, numbers = join_rows([part[0] for part in parts], over), np.concatenate([part[1] for part in parts])
     names = parts[0][2]
     if names is not None and len(parts) > 1:
         names = names.joined([part[2] for part in parts[1:]])  # type: ignore[misc]
@@ -150,7 +154,7 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
         if space is None:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
-    rows, numbers, names = _sorted([_live_part(segment) for segment in segments])
+    rows, numbers, names = _sorted([_live_part(segment) for segment in segments], recipe.n_jobs())
     if len(segments) == 1 and segments[0].engine.rank is None:
         rows = rows.copy()  # those of the segment, which the new engine would renumber in place
     known = _known(state, numbers, recipe)
