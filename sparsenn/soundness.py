@@ -5,6 +5,7 @@ places are within bounds, that orders have each row once. An array that holds ot
 another index, not a broken one.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -31,6 +32,7 @@ LAYOUTS = {
     "Neighbors": "i8:2 f4:2",
     "Basis": "f8 f4:2 - - -",
 }
+PIECE = 2**16  # values compared at once
 CODES = {"uint8": 1, "uint16": 2, "float32": 4}  # bytes of a value
 
 
@@ -47,7 +49,8 @@ def check_rows(what: str, rows: Rows | Store, n: int, m: int, container: str) ->
     _check_starts(what, indptr, n, len(data))
     _check_range(f"columns of {what}", indices, 0, m)
     _check_columns(what, indptr, indices, len(data), m, container)
-    _check(container == "bits" or bool(np.isfinite(data).all()), f"{what} have values that are no numbers")
+    if container != "bits":
+        _check_finite(what, data)
     if isinstance(rows, Store):
         _check(rows.stats.shape[1] == n, f"statistics are not those of {what}")
 
@@ -98,7 +101,7 @@ def _check_postings(postings: Postings, store: Store, n: int, m: int) -> None:
     _check_starts("inverted lists", postings.indptr, m, len(postings.ids))
     _check_range("inverted lists", postings.ids, 0, n)
     _check(len(postings.values) == len(postings.ids), "inverted lists have other rows than values")
-    _check(bool(np.isfinite(postings.values).all()), "inverted lists have values that are no numbers")
+    _check_finite("inverted lists", postings.values)
     _check(postings.rest.shape == postings.ends.shape == (tiers, n), "tiers are not of all rows")
     _check(bool(((postings.ends >= starts[:-1]) & (postings.ends <= starts[1:])).all()), "tiers end in other rows")
     _check_range("tiers", postings.cuts, 0, m + 1)
@@ -142,7 +145,7 @@ def check_search(
         _check_layout("heads", heads)
         _check_starts("heads", heads.indptr, m, len(heads.words))
         _check(heads.shift == word_bits(n) > 0, "heads have other words than the rows need")
-        _check_range("heads", heads.words >> np.uint32(heads.shift), 0, n)
+        _check_range("heads", heads.words, 0, n, heads.shift)
         _check(heads.extremes.shape == (2, 2), "extremes are not those of two statistics")
 
 
@@ -170,7 +173,7 @@ def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any,
         _check(len(params) == own + 4 and params[-4] == bits, "parameters are not those of packed words")
         _check_starts("the form", z.indptr, n, len(z.data))
         _check_columns("the form", z.indptr, z.indices, len(z.data), m, container)
-        _check_range("columns of the form", z.indices.view(np.uint32) >> np.uint32(bits), 0, m)
+        _check_range("columns of the form", z.indices.view(np.uint32), 0, m, bits)
     elif form.startswith("values as "):
         held, values = CODES[form.removeprefix("values as ")], n * m
         values = values if held == 4 else -(-values // 4) * 4
@@ -256,5 +259,19 @@ def _check_order(what: str, order: npt.NDArray[Any], n: int) -> None:
     _check(np.array_equal(np.sort(order), np.arange(n)), what)
 
 
-def _check_range(what: str, values: npt.NDArray[Any], low: int, high: int) -> None:
-    _check(not values.size or bool(values.min() >= low and values.max() < high), f"{what} point beyond what there is")
+def _check_range(what: str, values: npt.NDArray[Any], low: int, high: int, shift: int = 0) -> None:
+    """Compare with bounds what stands above the lowest `shift` bits."""
+    for part in _pieces(values):
+        part = part >> np.uint32(shift) if shift else part
+        _check(bool(part.min() >= low and part.max() < high), f"{what} point beyond what there is")
+
+
+def _check_finite(what: str, values: npt.NDArray[Any]) -> None:
+    for part in _pieces(values):
+        _check(bool(np.isfinite(part).all()), f"{what} have values that are no numbers")
+
+
+def _pieces(values: npt.NDArray[Any]) -> Iterator[npt.NDArray[Any]]:
+    """Cut an array into pieces that stay in cache, with what is computed of them."""
+    flat = values.reshape(-1)
+    return (flat[begin : begin + PIECE] for begin in range(0, len(flat), PIECE))
