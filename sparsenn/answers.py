@@ -103,6 +103,9 @@ class Answers:
         self._proxies, self._prepared = proxies, prepared
         self._learnt: Rows | None = None
         self._searcher: Searcher | None = None
+        self._walk: tuple[npt.NDArray[np.int64], Links] | None = (
+            None  # of a short snapshot: the order, and what it links
+        )
         self._calibrations: dict[int, Calibration] = {}
         self._chosen: dict[tuple[int, float | None, float | None], tuple[Setting, Calibration | None]] = {}
         self.last: Calibration | None = None  # made or used last
@@ -160,10 +163,13 @@ class Answers:
             form, order = packed(engine.space, metric, y), np.arange(n)
             heads = tiered_heads(engine.postings, y, metric)
         else:
-            form, order, heads = self._in_order(), np.arange(n), None
-            order = self._tree_order(form)
+            form, heads = self._in_order(), None
+            order = self._walk[0] if self._walk else self._tree_order(form)
             form = form.reordered(order)
-        links = self._linked(form, order) if walks else None
+        if self._walk:
+            links: Links | None = self._walk[1]
+        else:
+            links = self._linked(form, order) if walks else None
         return Searcher(engine, form, order, heads, links, self._seed)
 
     def _without(self, own: npt.NDArray[np.int64]) -> tuple[Searcher, npt.NDArray[np.int64]]:

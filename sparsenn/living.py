@@ -232,9 +232,9 @@ class Living:
         path : path
             A new directory, an empty one, or one that holds a saved index, which is replaced.
         compact : bool, default False
-            Save the rows, the graph and what calibrations told only, in less than half of the room. The rest is made
-            when the index that is loaded is first used, by each process for itself: seconds, where a whole index
-            answers at once.
+            Save the rows, the graph, the links of the search and what calibrations told only, in about half of the room
+            or less. The rest is made when the index that is loaded is first used, by each process for itself: a second,
+            where a whole index answers at once.
 
         Raises
         ------
@@ -317,10 +317,11 @@ class Living:
             made: Any = cls
             index: Self = made(metric["name"], params or None, **options)
             described = contents["state"]
+            whole = "whole" in described["segments"][0]["engine"]
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
         index._keep(described, arrays, check)
-        if check:
+        if check and whole:  # else what is not there is made, and all is checked, when it is needed
             index._now()
         return index
 
@@ -337,7 +338,7 @@ class Living:
         self._stored = made
 
     def __getstate__(self) -> dict[str, Any]:
-        """What a pickle holds: the options, the rows and the graph; the rest is made again."""
+        """What a pickle holds: the options, the rows, the graph and links; the rest is made again."""
         bound = resolve(self.metric, self.metric_params)
         named = bound.function is None
         kept: dict[str, Any] = {name: getattr(self, name) for name in KEPT}

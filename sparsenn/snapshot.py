@@ -2,7 +2,8 @@
 
 What took work is kept: rows, inverted lists, the neighbour graph, and what queries have prepared (heads, links, small
 forms of rows, calibrations), so that an index that is loaded answers at once. A short snapshot, for pickles, has the
-rows and the graph only. A metric is kept by its name and parameters: what it compiles is found again.
+rows, the graph and the links of the search only: what takes long for its size. A metric is kept by its name and
+parameters: what it compiles is found again.
 """
 
 import dataclasses
@@ -29,7 +30,7 @@ from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors
 from sparsenn.rows import Rows
 from sparsenn.search import Heads, Searcher, Setting
-from sparsenn.soundness import check_engine, check_rows, check_search, check_state
+from sparsenn.soundness import check_degrees, check_engine, check_rows, check_search, check_state, check_walk
 from sparsenn.state import Segment, State
 
 KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
@@ -138,18 +139,45 @@ def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> d
 
 def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, Any]:
     with answers._lock:
-        kept = whole and (answers._searcher is not None or answers._prepared is not None)
-        searcher, last = answers.searcher if kept else None, answers.last
+        made = answers._searcher is not None or answers._prepared is not None
+        searcher, walk, last = answers.searcher if made else None, answers._walk, answers.last
         calibrations = list(answers._calibrations.values())
         learnt = answers._learnt
+    if searcher is not None and searcher.links is not None:
+        walk = searcher.order, searcher.links
     return {
         "seed": int(answers._seed),
         "cost": packer.put("cost", answers.exact_cost),
         "calibrations": packer.put("calibrations", calibrations),
         "last": None if last is None else last.k,
         "learnt": packer.put("learnt", learnt) if whole else None,
-        "searcher": None if searcher is None else _pack_searcher(searcher, packer),
+        "searcher": _pack_searcher(searcher, packer) if whole and searcher is not None else None,
+        "walk": None if whole or walk is None else _pack_walk(*walk, packer),
     }
+
+
+def _pack_walk(order: npt.NDArray[np.int64], links: Links, packer: Packer) -> dict[str, Any]:
+    """Describe links without the places that are not used, and their order, if it is not that of the rows."""
+    width = links.ids.shape[1]
+    used = np.arange(width) < links.degrees[:, None]
+    as_they_are = np.array_equal(order, np.arange(len(order)))
+    return {
+        "order": None if as_they_are else packer.put("walk.order", order),
+        "width": width,
+        "links": packer.put("walk", links._replace(ids=links.ids[used])),
+    }
+
+
+def _unpack_walk(described: Any, arrays: Any, n: int) -> tuple[npt.NDArray[np.int64], Links]:
+    links: Links = unpack(described["links"], arrays)
+    order = np.arange(n) if described["order"] is None else unpack(described["order"], arrays)
+    width = int(described["width"])
+    check_degrees(n, width, links)
+    ids = np.zeros((n, width), np.int32)
+    ids[np.arange(width) < links.degrees[:, None]] = links.ids
+    links = links._replace(ids=ids)
+    check_walk(n, order, links)
+    return order, links
 
 
 def _pack_searcher(searcher: Searcher, packer: Packer) -> dict[str, Any]:
@@ -238,6 +266,8 @@ def _unpack_answers(
     answers._calibrations = {c.k: c for c in unpack(described["calibrations"], arrays)}
     answers.last = answers._calibrations.get(described["last"])
     answers._learnt = unpack(described["learnt"], arrays)
+    if described.get("walk") is not None:
+        answers._walk = _unpack_walk(described["walk"], arrays, engine.n_rows)
     if described["searcher"] is not None:
         answers._prepared = lambda: _unpack_searcher(described["searcher"], arrays, engine, recipe.seed)
     return answers

@@ -130,9 +130,28 @@ def check_search(
 ) -> None:
     """Check what approximate search is made of."""
     n, m = engine.n_rows, engine.space.n_features
+    check_walk(n, order, links)
+    _check_form(engine, form, x, z, params, basis)
+    if heads is not None:
+        _check_layout("heads", heads)
+        _check_starts("heads", heads.indptr, m, len(heads.words))
+        _check(heads.shift == word_bits(n) > 0, "heads have other words than the rows need")
+        _check_range("heads", heads.words, 0, n, heads.shift)
+        _check(heads.extremes.shape == (2, 2), "extremes are not those of two statistics")
+
+
+def check_degrees(n: int, width: int, links: Any) -> None:
+    """Check links that stand one after another, up to `width` for each of `n` rows."""
+    _check_layout("links", (links.ids, links.degrees), "i4 i4")
+    _check(0 < width <= BLOCK and len(links.degrees) == n, "links are not of all rows")
+    _check_range("links", links.degrees, 0, width + 1)
+    _check(int(links.degrees.sum(dtype=np.int64)) == len(links.ids), "links are other ones than their numbers tell")
+
+
+def check_walk(n: int, order: Any, links: Any) -> None:
+    """Check the order of a search among `n` rows, and the links along which it walks."""
     _check_layout("the order of the search", (order,), "i8")
     _check_order("the order of the search is not one of the rows", order, n)
-    _check_form(engine, form, x, z, params, basis)
     if links is not None:
         _check_layout("links", links)
         ids, degrees, entries, always = links
@@ -141,12 +160,6 @@ def check_search(
         _check_range("links", ids[np.arange(ids.shape[1]) < degrees[:, None]], 0, n)
         _check_range("links", entries, 0, n)
         _check(0 <= always <= len(entries), "links have other entries than they say")
-    if heads is not None:
-        _check_layout("heads", heads)
-        _check_starts("heads", heads.indptr, m, len(heads.words))
-        _check(heads.shift == word_bits(n) > 0, "heads have other words than the rows need")
-        _check_range("heads", heads.words, 0, n, heads.shift)
-        _check(heads.extremes.shape == (2, 2), "extremes are not those of two statistics")
 
 
 def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any, basis: Any) -> None:
