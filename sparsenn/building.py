@@ -13,11 +13,13 @@ from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine, fit_space
 from sparsenn.metrics import resolve
 from sparsenn.neighborgraph import Stages, build_graph
+from sparsenn.parallel import map_blocks
 from sparsenn.planning import Plan, Settings, make_plan
 from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors
 from sparsenn.rows import Rows, column_order
 
+SORTED_AT_ONCE = 1024  # rows of one thread
 PROXY_SAMPLE = 100  # rows by which proxies are calibrated
 
 
@@ -52,16 +54,24 @@ def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
     return space, space.read(rows)
 
 
-def original_rows(engine: ExactEngine) -> Rows:
+def original_rows(engine: ExactEngine, n_jobs: int | None = 1) -> Rows:
     """Rows of an engine with their columns as the user numbers them; arrays may be shared with it."""
     store, space = engine.own()[0], engine.space
     shape = (engine.n_rows, space.n_features)
     rows = Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
     if engine.rank is None:
         return rows
-    columns = engine.columns[store.indices]
-    order = column_order(store.indptr, columns, shape[1])
-    return replace(rows, indices=columns[order], data=store.data[order])
+    columns, indices, data = engine.columns, np.empty_like(store.indices), np.empty_like(store.data)
+
+    def sort(start: int, stop: int) -> None:
+        starts = store.indptr[start : stop + 1]
+        a, b = starts[0], starts[-1]
+        named = columns[store.indices[a:b]]
+        order = column_order(starts - a, named, shape[1])
+        indices[a:b], data[a:b] = named[order], store.data[a:b][order]
+
+    map_blocks(sort, engine.n_rows, n_jobs, SORTED_AT_ONCE)
+    return replace(rows, indices=indices, data=data)
 
 
 def make_engine(space: Space, rows: Rows, recipe: Recipe) -> tuple[ExactEngine, tuple[ProxyEngine, Rows] | None]:

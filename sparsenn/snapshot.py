@@ -98,7 +98,7 @@ def unpack(described: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
     return NAMED[described["kind"]](**{key: unpack(value, arrays) for key, value in described["of"].items()})
 
 
-def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
+def pack_state(state: State, packer: Packer, *, whole: bool, n_jobs: int | None = 1) -> dict[str, Any]:
     """Describe a state; `whole`: with everything that has been prepared."""
     space, bound = state.space, state.space.bound
     projection = space.projection
@@ -113,7 +113,7 @@ def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
         "graph": packer.put("graph", state.graph),
         "given": packer.put("given", state.given),
         "segments": [
-            _pack_segment(segment, packer, "base" if not number else f"added{number}", whole)
+            _pack_segment(segment, packer, "base" if not number else f"added{number}", whole, n_jobs)
             for number, segment in enumerate(state.segments)
         ],
         "answers": _pack_answers(state.answers, packer, whole),
@@ -121,13 +121,13 @@ def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
     return described
 
 
-def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> dict[str, Any]:
+def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool, n_jobs: int | None) -> dict[str, Any]:
     if whole:
         known = dict(vars(segment.engine))  # a copy: queries may add to it meanwhile
         held = {key: value for key, value in known.items() if key not in MADE_AGAIN}
         engine = {"whole": packer.put(name, held)}
     else:
-        engine = {"rows": packer.put(name, original_rows(segment.engine))}
+        engine = {"rows": packer.put(name, original_rows(segment.engine, n_jobs))}
     names = segment.names
     return {
         "engine": engine,

@@ -108,7 +108,7 @@ def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, rec
     size = len(rows)
     while len(segments) > 1 and segments[-1].n_live <= max(SMALL, JOINS * size):
         size += segments[-1].n_live
-        parts.append(_live_part(segments.pop()))
+        parts.append(_live_part(segments.pop(), recipe.n_jobs()))
     joined, numbers, names = _sorted(parts, recipe.n_jobs())
     wide = size <= SCANNED_WIDE and joined.shape[1] >= WIDE * len(joined.data)
     engine = ExactEngine(state.space, joined, recipe.n_jobs(), lists=not wide and size > SCANNED)
@@ -126,9 +126,9 @@ def _purged(state: State, recipe: Recipe) -> State:
     return state
 
 
-def _live_part(segment: Segment) -> tuple[Rows, Numbers, Names | None]:
+def _live_part(segment: Segment, n_jobs: int | None) -> tuple[Rows, Numbers, Names | None]:
     """Rows of a segment that are there, with their numbers and ids."""
-    rows, names, places = original_rows(segment.engine), segment.names, segment.live_places
+    rows, names, places = original_rows(segment.engine, n_jobs), segment.names, segment.live_places
     if segment.live is None:
         return rows, segment.numbers_at(places), names
     return rows.take(places), segment.numbers_at(places), None if names is None else names.take(places)
@@ -154,7 +154,7 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
         if space is None:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
-    rows, numbers, names = _sorted([_live_part(segment) for segment in segments], recipe.n_jobs())
+    rows, numbers, names = _sorted([_live_part(segment, recipe.n_jobs()) for segment in segments], recipe.n_jobs())
     if len(segments) == 1 and segments[0].engine.rank is None:
         rows = rows.copy()  # those of the segment, which the new engine would renumber in place
     known = _known(state, numbers, recipe)
