@@ -160,7 +160,7 @@ class Answers:
         n = engine.n_rows
         walks = self.plan.method == "graph"
         if self._heads:
-            form, order = packed(engine.space, metric, y), np.arange(n)
+            form, order = packed(engine.space, metric, y), np.arange(n, dtype=np.int64)
             heads = tiered_heads(engine.postings, y, metric)
         else:
             form, heads = self._in_order(), None

@@ -126,14 +126,14 @@ class Side:
 
     def __init__(self, rows: Rows, ids: npt.NDArray[np.int64], n_jobs: int | None) -> None:
         self.sizes = self.kept = np.diff(rows.indptr)[ids]
-        self.order = np.arange(len(ids))  # where each stands in `ids`
+        self.order = np.arange(len(ids), dtype=np.int64)  # where each stands in `ids`
         kinds, kind = np.unique(self.sizes, return_inverse=True)
         self.kinds, self.kind = kinds.astype(np.float64), kind.astype(np.int64)
         self.rows, self.n_columns, self.n_jobs = Chosen(rows.indptr, rows.indices, ids), rows.shape[1], n_jobs
 
     def over(self, function: Callable[[int, int], T], n_parts: int = 0) -> list[T]:
         """Call a function over blocks of rows with about as many columns each: one a thread, if not given."""
-        n_parts = n_parts or (count_jobs(self.n_jobs) if self.kept.sum() > COUNTED_AT_ONCE else 1)
+        n_parts = n_parts or self._jobs()
         work = np.cumsum(self.sizes)
         cuts = np.searchsorted(work, np.linspace(0, work[-1] if len(work) else 0, n_parts + 1)[1:-1])
         edges = np.unique(np.concatenate([[0], cuts, [len(work)]])).tolist()
@@ -141,9 +141,14 @@ class Side:
                           self.n_jobs, 1)  # fmt: skip
         return [result for results in done for result in results]
 
+    def _jobs(self) -> int:
+        return count_jobs(self.n_jobs) if self.kept.sum() > COUNTED_AT_ONCE else 1
+
     def marks(self) -> npt.NDArray[np.uint64]:
         """Which columns one row has, and which two have."""
-        parts = self.over(lambda a, b: _mark_columns(self.rows, a, b, self.n_columns))
+        # each part has bits for all columns: no more of them than the rows' own values take
+        most = int(4 * self.kept.sum() // max(self.n_columns, 1)) + 1
+        parts = self.over(lambda a, b: _mark_columns(self.rows, a, b, self.n_columns), min(self._jobs(), most))
         marks = parts[0] if parts else np.zeros(((self.n_columns >> 6) + 1, 2), np.uint64)
         for part in parts[1:]:
             marks[:, 1] |= part[:, 1] | (marks[:, 0] & part[:, 0])

@@ -364,10 +364,10 @@ def _of_texts(
     there = np.flatnonzero(np.diff(rows.indptr) > 0)
     mine, theirs = there[there < len(different)], there[there >= len(different)]
     if against is None:
-        join = Join(rows[mine], None, metric, None, threshold, n_jobs)
+        join = Join(rows[mine], None, metric, None, threshold, n_jobs, borrow=True)
         # rows may be equal where texts differ (by case, or punctuation): then those texts are a cluster of their own
         return _of_equal_rows(join, own, mine, rule, rank, tick)
-    join = Join(rows[mine], rows[theirs], metric, None, threshold, n_jobs)
+    join = Join(rows[mine], rows[theirs], metric, None, threshold, n_jobs, borrow=True)
     some = _overlaps(join, list(join.all_pairs(MOST_PAIRS, tick, True)))
     match, similarity = np.full(len(different), -1, np.int64), np.zeros(len(different))
     near = some.match >= 0

@@ -101,7 +101,10 @@ def similarity_join(
 
     Notes
     -----
-    Two empty rows are equal, and so a pair; an empty row and another are not similar. Sets: prefix, length and position
+    `A` and `B` may be read where they stand: nothing may write to them meanwhile.
+
+    Two empty rows are equal, and so a pair; an empty row and another are not similar. Sets: rows that share fewer
+    columns with all others than they need to share with one are left out first; then prefix, length and position
     filters (Xiao et al. 2008, Efficient similarity joins for near duplicate detection), bitmaps (Sandes et al. 2020).
     Weighted rows: prefixes and bounds by norms (Anastasiu and Karypis 2014, L2AP).
 

@@ -286,7 +286,8 @@ class Living:
         verify : bool, optional
             Compare every file with its checksum, and whether the arrays fit together. If not given: everything that
             is read. With `mmap` these are only the manifest, the small files, and the sizes and headers of all; say
-            True to have all of it read once.
+            True to have all of it read once. What a compact save left out is made when it is first needed, and whether
+            its arrays fit is compared then, but with True at once.
 
         Returns
         -------
@@ -301,13 +302,22 @@ class Living:
             message names the file.
         """
         stored = storage.load(path, mmap=mmap, verify=verify, n_threads=1 if mmap else count_jobs(None))
-        return cls._restored(stored.contents, stored.arrays, path, verify or (verify is None and not mmap))
+        check = bool(verify) or (verify is None and not mmap)
+        return cls._restored(stored.contents, stored.arrays, path, check, at_once=bool(verify))
 
     @classmethod
     def _restored(
-        cls, contents: Any, arrays: dict[str, npt.NDArray[Any]], path: str | os.PathLike[str], check: bool
+        cls,
+        contents: Any,
+        arrays: dict[str, npt.NDArray[Any]],
+        path: str | os.PathLike[str],
+        check: bool,
+        at_once: bool = False,
     ) -> Self:
-        """Make the index that `_described` told of; `check`: whether its arrays fit together."""
+        """Make the index that `_described` told of; `check`: whether its arrays fit together.
+
+        What a compact save left out is made, and then its arrays are checked, when it is needed, or `at_once`.
+        """
         if "text_index" in contents:
             raise ValueError(f"{path} holds a text index: load it with sparsenn.TextIndex.load")
         try:
@@ -321,7 +331,7 @@ class Living:
         except (KeyError, TypeError, AttributeError, IndexError) as error:
             raise ValueError(f"the manifest in {path} does not describe an index: {error!r}") from None
         index._keep(described, arrays, check)
-        if check and whole:  # else what is not there is made, and all is checked, when it is needed
+        if check and (whole or at_once):
             index._now()
         return index
 

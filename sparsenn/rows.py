@@ -1,4 +1,4 @@
-"""The one door for data: whatever a user has becomes canonical rows, in a private copy.
+"""The one door for data: whatever a user has becomes canonical rows, in a private copy unless they may be borrowed.
 
 Canonical means: C order, float32 values, int32 column numbers, int64 row pointers, columns sorted
 within a row, no repeated columns, no stored zeros, everything finite. The input is never changed.

@@ -152,7 +152,7 @@ def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, An
         "last": None if last is None else last.k,
         "learnt": packer.put("learnt", learnt) if whole else None,
         "searcher": _pack_searcher(searcher, packer) if whole and searcher is not None else None,
-        "walk": None if whole or walk is None else _pack_walk(*walk, packer),
+        "walk": None if walk is None or (whole and searcher is not None) else _pack_walk(*walk, packer),
     }
 
 
@@ -170,7 +170,7 @@ def _pack_walk(order: npt.NDArray[np.int64], links: Links, packer: Packer) -> di
 
 def _unpack_walk(described: Any, arrays: Any, n: int) -> tuple[npt.NDArray[np.int64], Links]:
     links: Links = unpack(described["links"], arrays)
-    order = np.arange(n) if described["order"] is None else unpack(described["order"], arrays)
+    order = np.arange(n, dtype=np.int64) if described["order"] is None else unpack(described["order"], arrays)
     width = int(described["width"])
     check_degrees(n, width, links)
     ids = np.zeros((n, width), np.int32)
@@ -247,7 +247,9 @@ def _unpack_engine(
     """An engine, and with the base that of its proxy."""
     if "rows" in described:
         rows: Rows = unpack(described["rows"], arrays).copy()
-        check_rows("rows", rows, *rows.shape, rows.container)  # compiled code is about to follow them
+        # compiled code is about to follow them
+        check_rows("rows", rows, rows.shape[0], space.n_features, space.container)
+        check_rows("rows", rows, *rows.shape, rows.container)
         return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])

@@ -23,10 +23,10 @@ import os
 import re
 import secrets
 import shutil
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NoReturn, TypeVar
@@ -142,8 +142,8 @@ def load(path: str | os.PathLike[str], *, mmap: bool = False, verify: bool | Non
         folder = target / manifest["folder"]
         try:
             arrays = _each(
-                lambda name, folder=folder, files=manifest["files"]: _read(  # type: ignore[misc]
-                    folder / f"{name}.npy", files[name], mmap, bool(verify)
+                lambda name, stop, folder=folder, files=manifest["files"]: _read(  # type: ignore[misc]
+                    folder / f"{name}.npy", files[name], mmap, bool(verify), stop
                 ),
                 manifest["files"],
                 n_threads,
@@ -192,17 +192,50 @@ def header_of(dtype: str, shape: tuple[int, ...]) -> bytes:
     return b"\x93NUMPY\x01\x00" + (length - 10).to_bytes(2, "little") + text.ljust(length - 11).encode("ascii") + b"\n"
 
 
-def _each(function: Callable[[str], T], names: Iterable[str], n_threads: int) -> dict[str, T]:
-    """What a function gives for each name; the first error in their order is raised, and nothing further begun."""
-    if n_threads == 1:
-        return {name: function(name) for name in names}
-    with ThreadPoolExecutor(n_threads) as pool:
-        waiting = {name: pool.submit(function, name) for name in names}
+def _each(function: Callable[[str, threading.Event], T], names: Iterable[str], n_threads: int) -> dict[str, T]:
+    """What a function gives for each name; after an error, or an interrupt, all are told to stop.
+
+    This thread works too, and alone where there can be no others: as the interpreter ends, or at a limit of the system.
+    """
+    names, stop = list(names), threading.Event()
+    left, done, errors = iter(names), dict[str, T](), list[BaseException]()  # of a list: each name once, to any thread
+
+    def work() -> None:
         try:
-            return {name: future.result() for name, future in waiting.items()}
-        finally:
-            for future in waiting.values():
-                future.cancel()
+            while not stop.is_set() and (name := next(left, None)) is not None:
+                done[name] = function(name, stop)
+        except BaseException as error:
+            errors.append(error)
+            stop.set()
+
+    threads: list[threading.Thread] = []
+    try:
+        with contextlib.suppress(RuntimeError):
+            for _ in range(min(n_threads, len(names)) - 1):
+                threads.append(threading.Thread(target=work))
+                threads[-1].start()
+        work()
+    except BaseException as error:
+        errors.append(error)
+        stop.set()
+    for thread in threads:
+        while thread.is_alive():
+            try:
+                thread.join()
+            except BaseException as error:
+                errors.append(error)
+                stop.set()
+    if errors:
+        raise errors[0]
+    return {name: done[name] for name in names}
+
+
+def _pieces(data: memoryview, stop: threading.Event) -> Iterator[memoryview]:
+    """The data a piece at a time, as long as nobody says to stop."""
+    for begin in range(0, len(data), CHUNK):
+        if stop.is_set():
+            raise InterruptedError(errno.EINTR, "another file could not be read or written")
+        yield data[begin : begin + CHUNK]
 
 
 # writing
@@ -336,7 +369,7 @@ def _write_folder(target: Path, contents: Mapping[str, Any], arrays: Arrays, lib
     """Write all arrays into a new folder; returns the manifest that names them."""
     folder = target / f"data-{secrets.token_hex(6)}"
     folder.mkdir()
-    files = _each(lambda name: _write_array(folder / f"{name}.npy", arrays[name]), arrays, n_threads)
+    files = _each(lambda name, stop: _write_array(folder / f"{name}.npy", arrays[name], stop), arrays, n_threads)
     _sync(folder)
     manifest = {
         "magic": MAGIC,
@@ -350,16 +383,14 @@ def _write_folder(target: Path, contents: Mapping[str, Any], arrays: Arrays, lib
     return (text + "\n").encode("utf-8")
 
 
-def _write_array(file: Path, array: npt.NDArray[Any]) -> dict[str, Any]:
+def _write_array(file: Path, array: npt.NDArray[Any], stop: threading.Event) -> dict[str, Any]:
     """Write one array; returns its entry of the manifest."""
     array = np.ascontiguousarray(array).reshape(array.shape)
     header = header_of(array.dtype.str, array.shape)
     total = 0
     with file.open("xb", buffering=0) as stream:
         _write_all(stream, header)
-        data = _bytes_of(array)
-        for begin in range(0, len(data), CHUNK):
-            piece = data[begin : begin + CHUNK]
+        for piece in _pieces(_bytes_of(array), stop):
             total = zlib.crc32(piece, total)
             _write_all(stream, piece)
         os.fsync(stream.fileno())
@@ -512,7 +543,9 @@ def _opened(file: Path, header: bytes, entry: Mapping[str, Any]) -> Iterator[Any
         yield stream
 
 
-def _read(file: Path, entry: Mapping[str, Any], mmap: bool, everything: bool) -> npt.NDArray[Any]:
+def _read(
+    file: Path, entry: Mapping[str, Any], mmap: bool, everything: bool, stop: threading.Event
+) -> npt.NDArray[Any]:
     """Read or map one array."""
     dtype, shape = np.dtype(entry["dtype"]), tuple(entry["shape"])
     header = header_of(entry["dtype"], shape)
@@ -520,21 +553,19 @@ def _read(file: Path, entry: Mapping[str, Any], mmap: bool, everything: bool) ->
         if mmap and entry["bytes"] > SMALL and dtype.isnative:
             mapped = memory.mmap(stream.fileno(), 0, access=memory.ACCESS_COPY)  # not read-only: one type of arrays
             array = np.frombuffer(mapped, dtype, offset=len(header)).reshape(shape)
-            if everything and _sum_pieces(array, lambda piece: None) != entry["crc32"]:
+            if everything and _sum_pieces(array, lambda piece: None, stop) != entry["crc32"]:
                 _altered(file)
             return array
         array = np.empty(shape, dtype)
-        if _sum_pieces(array, stream.readinto) != entry["crc32"]:
+        if _sum_pieces(array, stream.readinto, stop) != entry["crc32"]:
             _altered(file)
         return array if dtype.isnative else array.astype(dtype.newbyteorder("="))
 
 
-def _sum_pieces(array: npt.NDArray[Any], fill: Callable[[memoryview], object]) -> int:
+def _sum_pieces(array: npt.NDArray[Any], fill: Callable[[memoryview], object], stop: threading.Event) -> int:
     """Checksum of an array's bytes, each piece filled before it is summed."""
-    data = _bytes_of(array)
     total = 0
-    for begin in range(0, len(data), CHUNK):
-        piece = data[begin : begin + CHUNK]
+    for piece in _pieces(_bytes_of(array), stop):
         fill(piece)
         total = zlib.crc32(piece, total)
     return total

@@ -570,3 +570,22 @@ def test_long_rows_leave_out_common_terms_and_another_k_is_made_anew():
     bits = np.packbits(clusters(900, 64) > 0, axis=1)
     graph = sn.Index("bit_hamming", n_neighbors=10, method="graph").fit(bits)
     assert graph.estimate_recall(300).recall > 0.9
+
+
+def test_rows_list_who_found_them_the_nearest_first():
+    rng = np.random.default_rng(0)
+    graph = descent.empty_graph(60, 7, 1.0)
+    for i in range(40, 60):
+        for row in rng.choice(60, rng.integers(0, 7), replace=False):
+            bits = int(np.float32(rng.integers(1, 4)).view(np.int32))
+            graph.keys[i] = np.sort(np.append(graph.keys[i, 1:], bits << 32 | 2 * row + 1))
+    back = descent.list_back(graph.keys, 40, 3)
+    for row in range(40):
+        found = [
+            (int(key), i)
+            for i in range(40, 60)
+            for key in graph.keys[i]
+            if key != descent.EMPTY and (key & 0xFFFFFFFF) >> 1 == row
+        ]
+        want = [i for _, i in sorted(found)][:3]
+        assert back[row].tolist() == want + [-1] * (3 - len(want))

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import sparsenn as sn
-from sparsenn import metrics, sumjoin
+from sparsenn import countjoin, metrics, sumjoin
 from sparsenn.countjoin import NEVER, plan_sizes
 from sparsenn.distance import Space
 from sparsenn.grouping import group_equal
@@ -208,6 +208,35 @@ def test_rows_that_share_too_little_are_left_out(metric):
 def test_few_rows_are_looked_at_where_few_may_match():
     ways = [Join(sp.csr_matrix(mostly_alone(0)), None, "jaccard", None, t, 1).way for t in (0.3, 0.6, 0.9)]
     assert [way.n_rows for way in ways] == [70, 28, 0]  # 0: equal rows are one
+
+
+def test_threads_that_share_the_counting_find_the_same(monkeypatch):
+    X, Y = mostly_alone(5, 400, 3000), mostly_alone(6, 300, 3000)
+    Y[::3] = X[:100]
+    for A, B in ((X, None), (X, Y)):
+        want = sn.similarity_join(A, B, threshold=0.4, n_jobs=1)
+        with monkeypatch.context() as patch:
+            patch.setattr(countjoin, "COUNTED_AT_ONCE", 10)
+            patch.setattr(countjoin, "SORTED_AT_ONCE", 100)
+            got = sn.similarity_join(A, B, threshold=0.4, n_jobs=3)
+        assert len(want.i) > 20
+        assert all(np.array_equal(a, b) for a, b in zip(want, got, strict=True))
+
+
+@pytest.mark.parametrize("metric", ["jaccard", "cosine", "hellinger", "dot"])
+def test_rows_that_are_borrowed_stay_as_they_were(metric):
+    X = sp.csr_matrix(some_rows(3), dtype=np.float32)
+    X.indices, X.indptr = X.indices.astype(np.int32), X.indptr.astype(np.int32)
+    before = X.copy()
+    assert np.shares_memory(as_rows(X, borrow=True).data, X.data)
+    assert not np.shares_memory(as_rows(X).data, X.data)
+    for threshold in (0.1, 0.8):
+        got = sn.similarity_join(X, metric=metric, threshold=threshold)
+        want = sn.similarity_join(X.astype(np.float64), metric=metric, threshold=threshold)
+        assert all(np.array_equal(a, b) for a, b in zip(want, got, strict=True))
+        sn.similarity_join(X, X, metric=metric, threshold=threshold)
+    for name in ("data", "indices", "indptr"):
+        assert np.array_equal(getattr(X, name), getattr(before, name))
 
 
 def test_any_container_gives_the_same_and_stays_as_it_was():

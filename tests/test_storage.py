@@ -252,7 +252,7 @@ CHILD = (
 def version(n):
     return {{"a": np.full(30_000, n), "b": np.full((200, 70), n, np.float32)}}
 
-path, first, last, calls = sys.argv[1], *map(int, sys.argv[2:5])
+path, first, last, calls, threads = sys.argv[1], *map(int, sys.argv[2:6])
 left = [calls]
 def dying(function):
     def call(*arguments, **options):
@@ -269,18 +269,19 @@ if calls:
     storage.shutil.rmtree = dying(storage.shutil.rmtree)
 print("ready", flush=True)
 for n in range(first, last):
-    storage.save(path, {{"n": n}}, version(n), "0.1")
+    storage.save(path, {{"n": n}}, version(n), "0.1", threads)
 """
 )
 
 
-def start(path, first, last, calls=0, **how):
-    command = [sys.executable, "-c", CHILD.format(file=storage.__file__), str(path), str(first), str(last), str(calls)]
+def start(path, first, last, calls=0, threads=1, **how):
+    numbers = [str(number) for number in (first, last, calls, threads)]
+    command = [sys.executable, "-c", CHILD.format(file=storage.__file__), str(path), *numbers]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **how)
 
 
-@pytest.mark.parametrize("there", [False, True])
-def test_a_crash_at_any_step_of_a_save_leaves_the_old_or_the_new(tmp_path, there):
+@pytest.mark.parametrize(("there", "threads"), [(False, 1), (True, 1), (True, 2)])
+def test_a_crash_at_any_step_of_a_save_leaves_the_old_or_the_new(tmp_path, there, threads):
     """The process dies before each of the calls that a save makes, one after another."""
     seen, steps = set(), 0
     for batch in range(0, 200, 8):
@@ -288,7 +289,7 @@ def test_a_crash_at_any_step_of_a_save_leaves_the_old_or_the_new(tmp_path, there
         if there:
             for path in paths:
                 storage.save(path, {"n": 1}, version(1), "0.1")
-        children = [start(path, 2, 3, batch + i + 1) for i, path in enumerate(paths)]
+        children = [start(path, 2, 3, batch + i + 1, threads) for i, path in enumerate(paths)]
         codes = [(child.communicate(), child.returncode)[1] for child in children]
         for path, code in zip(paths, codes, strict=True):
             assert code in (0, 9)
@@ -405,14 +406,15 @@ class Full:
         self.write(stream, data)
 
 
+@pytest.mark.parametrize("threads", [1, 2])
 @pytest.mark.parametrize("room", [0, 100, 240_200, 290_000])
-def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, room):
+def test_a_full_disk_leaves_what_was_there(tmp_path, monkeypatch, room, threads):
     storage.save(tmp_path / "old.sn", {"n": 1}, version(1), "0.1")
     for name in ("old.sn", "new.sn"):
         with monkeypatch.context() as patch:
             Full(patch, room)
             with pytest.raises(OSError, match=r"the index was not saved: No space left.*needs 0.3 MB") as caught:
-                storage.save(tmp_path / name, {"n": 2}, version(2), "0.1")
+                storage.save(tmp_path / name, {"n": 2}, version(2), "0.1", threads)
         assert caught.value.errno == errno.ENOSPC
         assert caught.value.filename == str(tmp_path / name)
     assert version_of(tmp_path / "old.sn", verify=True) == 1
@@ -493,7 +495,8 @@ def test_a_read_only_directory(tmp_path):
     assert leftovers(tmp_path) == ["x.sn"]
 
 
-def test_a_save_that_is_interrupted_cleans_up(tmp_path, monkeypatch):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_a_save_that_is_interrupted_cleans_up(tmp_path, monkeypatch, threads):
     storage.save(tmp_path / "x.sn", {"n": 1}, version(1), "0.1")
     write, calls = storage._write_all, []
 
@@ -507,7 +510,30 @@ def test_a_save_that_is_interrupted_cleans_up(tmp_path, monkeypatch):
         calls.clear()
         with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
             patch.setattr(storage, "_write_all", interrupted)
-            storage.save(tmp_path / name, {"n": 2}, version(2), "0.1")
+            storage.save(tmp_path / name, {"n": 2}, version(2), "0.1", threads)
     assert version_of(tmp_path / "x.sn", verify=True) == 1
     assert leftovers(tmp_path) == ["x.sn"]
     assert len(leftovers(tmp_path / "x.sn")) == 1
+
+
+def test_threads_stop_after_an_error_and_one_is_enough(tmp_path, monkeypatch):
+    many = {f"a{n}": np.full(9, n) for n in range(40)}
+    storage.save(tmp_path / "x.sn", {}, many, "0.1", 4)
+    for threads in (1, 3):
+        found = storage.load(tmp_path / "x.sn", n_threads=threads).arrays
+        assert list(found) == list(many)
+        assert all(np.array_equal(found[name], many[name]) for name in many)
+    begun, missing = [], next(tmp_path.glob("x.sn/data-*/a3.npy"))
+    missing.unlink()
+    read = storage._read
+    monkeypatch.setattr(storage, "_read", lambda file, *more: (begun.append(file), read(file, *more))[1])
+    with pytest.raises(ValueError, match=r"a3\.npy is missing"):
+        storage.load(tmp_path / "x.sn", n_threads=2)
+    assert len(begun) < len(many)
+
+    def none(self):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", none)
+    storage.save(tmp_path / "x.sn", {}, many, "0.1", 4)
+    assert len(storage.load(tmp_path / "x.sn", n_threads=4).arrays) == len(many)

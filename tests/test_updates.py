@@ -241,6 +241,8 @@ def test_approximate_queries_after_updates_and_from_disk(tmp_path, monkeypatch):
                 patch.setattr(answers, "grow_forest", None)
                 again.save(tmp_path / "y.sn", compact=True)  # before any approximate query
                 assert naive.recall(again.query(Q, 10).distances, true.distances) > 0.85
+                again.save(tmp_path / "z.sn")  # whole: before there are heads
+                assert again._answers._searcher is None or "links.ids" in storage.load(tmp_path / "z.sn").arrays
                 twice, once = (storage.load(tmp_path / name).arrays for name in ("y.sn", "x.sn"))
                 assert twice.keys() == once.keys()
             assert compiled_types(again) == compiled_types(index)
@@ -325,6 +327,12 @@ def test_altered_rows_of_a_compact_index_are_found_before_they_are_followed(tmp_
             for mmap in (False, True):
                 with pytest.raises(ValueError, match="do not fit together"):
                     sn.Index.load(tmp_path / "y.sn", mmap=mmap).query(rows, 1)
+                with pytest.raises(ValueError, match="do not fit together"):
+                    sn.Index.load(tmp_path / "y.sn", mmap=mmap, verify=True)
+        crafted = {**stored.contents, "state": {**stored.contents["state"], "n_features": 3}}
+        storage.save(tmp_path / "y.sn", crafted, stored.arrays, "0.1")
+        with pytest.raises(ValueError, match="do not fit together"):
+            sn.Index.load(tmp_path / "y.sn").query(rows[:, :3], 1)
     index = sn.Index("cosine", method="graph", n_neighbors=3).fit(zipf_rows(600, 50, 8, 1))
     assert index._answers.searcher.links is not None
     index.save(tmp_path / "x.sn", compact=True)
