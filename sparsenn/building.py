@@ -54,24 +54,32 @@ def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
     return space, space.read(rows)
 
 
-def original_rows(engine: ExactEngine, n_jobs: int | None = 1) -> Rows:
-    """Rows of an engine with their columns as the user numbers them; arrays may be shared with it."""
+def held_rows(engine: ExactEngine) -> Rows:
+    """Rows of an engine as it holds them, columns by its own numbers (`engine.rank`); the arrays are its own."""
     store, space = engine.own()[0], engine.space
     shape = (engine.n_rows, space.n_features)
-    rows = Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
-    if engine.rank is None:
-        return rows
-    columns, indices, data = engine.columns, np.empty_like(store.indices), np.empty_like(store.data)
+    return Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
+
+
+def named_rows(rows: Rows, columns: npt.NDArray[np.int32], n_jobs: int | None) -> Rows:
+    """Held rows with the user's numbers of their columns, and sorted by those."""
+    indices, data = np.empty_like(rows.indices), np.empty_like(rows.data)
 
     def sort(start: int, stop: int) -> None:
-        starts = store.indptr[start : stop + 1]
+        starts = rows.indptr[start : stop + 1]
         a, b = starts[0], starts[-1]
-        named = columns[store.indices[a:b]]
-        order = column_order(starts - a, named, shape[1])
-        indices[a:b], data[a:b] = named[order], store.data[a:b][order]
+        named = columns[rows.indices[a:b]]
+        order = column_order(starts - a, named, rows.shape[1])
+        indices[a:b], data[a:b] = named[order], rows.data[a:b][order]
 
-    map_blocks(sort, engine.n_rows, n_jobs, SORTED_AT_ONCE)
+    map_blocks(sort, len(rows), n_jobs, SORTED_AT_ONCE)
     return replace(rows, indices=indices, data=data)
+
+
+def original_rows(engine: ExactEngine, n_jobs: int | None = 1) -> Rows:
+    """Rows of an engine with their columns as the user numbers them; arrays may be shared with it."""
+    rows = held_rows(engine)
+    return rows if engine.rank is None else named_rows(rows, engine.columns, n_jobs)
 
 
 def make_engine(space: Space, rows: Rows, recipe: Recipe) -> tuple[ExactEngine, tuple[ProxyEngine, Rows] | None]:

@@ -103,9 +103,7 @@ class ExactEngine:
     def columns(self) -> npt.NDArray[np.int32]:
         """The user's number of each column; made once, for it takes time and room for all of them."""
         assert self.rank is not None
-        columns = np.empty_like(self.rank)
-        columns[self.rank] = np.arange(len(columns), dtype=np.int32)
-        return columns
+        return inverse_of(self.rank)
 
     @property
     def values_per_row(self) -> float:
@@ -437,6 +435,13 @@ class ExactEngine:
             return map_blocks(block, n, n_jobs, tick=tick)
         with one_blas_thread:
             return map_blocks(block, n, n_jobs, 16, tick)
+
+
+def inverse_of(rank: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:
+    """The order of which these are the places."""
+    order = np.empty_like(rank)
+    order[rank] = np.arange(len(rank), dtype=np.int32)
+    return order
 
 
 def _moderate(norms: npt.NDArray[np.float32]) -> bool:

@@ -269,7 +269,7 @@ class Living:
         described = {
             "options": options,
             "metric": metric,
-            "state": pack_state(state or self._now(), packer, whole=whole, n_jobs=self.n_jobs),
+            "state": pack_state(state or self._now(), packer, whole=whole),
         }
         return described, packer.arrays
 
@@ -357,7 +357,7 @@ class Living:
         if self._state is None and self._stored is None:
             return {"options": {**kept, "init_graph": self.init_graph}}
         packer = Packer()
-        described = pack_state(self._now(), packer, whole=False, n_jobs=self.n_jobs)
+        described = pack_state(self._now(), packer, whole=False)
         return {"options": kept, "state": described, "arrays": packer.arrays}
 
     def __setstate__(self, kept: dict[str, Any]) -> None:

@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from sparsenn import traversal
 from sparsenn.answers import Answers, Calibration
-from sparsenn.building import Recipe, make_answers, make_engine, original_rows, proxy_sample
+from sparsenn.building import Recipe, held_rows, make_answers, make_engine, named_rows, original_rows, proxy_sample
 from sparsenn.compact import Basis, Form, sketch_form
 from sparsenn.distance import Space, Store
-from sparsenn.exact import ExactEngine
+from sparsenn.exact import ExactEngine, inverse_of
 from sparsenn.graph import Links
 from sparsenn.metrics.registry import BoundMetric
 from sparsenn.names import names_of
@@ -30,7 +30,15 @@ from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors
 from sparsenn.rows import Rows
 from sparsenn.search import Heads, Searcher, Setting
-from sparsenn.soundness import check_degrees, check_engine, check_rows, check_search, check_state, check_walk
+from sparsenn.soundness import (
+    check_degrees,
+    check_engine,
+    check_rank,
+    check_rows,
+    check_search,
+    check_state,
+    check_walk,
+)
 from sparsenn.state import Segment, State
 
 KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
@@ -98,7 +106,7 @@ def unpack(described: Any, arrays: Mapping[str, npt.NDArray[Any]]) -> Any:
     return NAMED[described["kind"]](**{key: unpack(value, arrays) for key, value in described["of"].items()})
 
 
-def pack_state(state: State, packer: Packer, *, whole: bool, n_jobs: int | None = 1) -> dict[str, Any]:
+def pack_state(state: State, packer: Packer, *, whole: bool) -> dict[str, Any]:
     """Describe a state; `whole`: with everything that has been prepared."""
     space, bound = state.space, state.space.bound
     projection = space.projection
@@ -113,7 +121,7 @@ def pack_state(state: State, packer: Packer, *, whole: bool, n_jobs: int | None 
         "graph": packer.put("graph", state.graph),
         "given": packer.put("given", state.given),
         "segments": [
-            _pack_segment(segment, packer, "base" if not number else f"added{number}", whole, n_jobs)
+            _pack_segment(segment, packer, "base" if not number else f"added{number}", whole)
             for number, segment in enumerate(state.segments)
         ],
         "answers": _pack_answers(state.answers, packer, whole),
@@ -121,13 +129,14 @@ def pack_state(state: State, packer: Packer, *, whole: bool, n_jobs: int | None 
     return described
 
 
-def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool, n_jobs: int | None) -> dict[str, Any]:
+def _pack_segment(segment: Segment, packer: Packer, name: str, whole: bool) -> dict[str, Any]:
     if whole:
         known = dict(vars(segment.engine))  # a copy: queries may add to it meanwhile
         held = {key: value for key, value in known.items() if key not in MADE_AGAIN}
         engine = {"whole": packer.put(name, held)}
     else:
-        engine = {"rows": packer.put(name, original_rows(segment.engine, n_jobs))}
+        rank = packer.put(f"{name}.rank", segment.engine.rank)
+        engine = {"rows": packer.put(name, held_rows(segment.engine)), "rank": rank}
     names = segment.names
     return {
         "engine": engine,
@@ -246,10 +255,15 @@ def _unpack_engine(
 ) -> tuple[ExactEngine, Any]:
     """An engine, and with the base that of its proxy."""
     if "rows" in described:
-        rows: Rows = unpack(described["rows"], arrays).copy()
+        rows, rank = unpack(described["rows"], arrays), unpack(described.get("rank"), arrays)
         # compiled code is about to follow them
         check_rows("rows", rows, rows.shape[0], space.n_features, space.container)
         check_rows("rows", rows, *rows.shape, rows.container)
+        if rank is None:
+            rows = rows.copy()  # the engine takes them over, and may write to them
+        else:
+            check_rank(rank, space.n_features)
+            rows = named_rows(rows, inverse_of(rank), recipe.n_jobs())
         return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])

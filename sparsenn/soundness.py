@@ -79,13 +79,18 @@ def check_engine(engine: ExactEngine) -> None:
     if engine.way != "postings":
         return
     _check_postings(engine.postings, store, n, m)
-    rank: Any = engine.rank
-    _check_layout("columns", (rank, engine.own_few), "i4 ?")
-    _check_order("columns are not numbered one by one", rank, m)
+    check_rank(engine.rank, m)
+    _check_layout("columns", (engine.own_few,), "?")
     few = engine._meeting_few(space.compiled, store, engine.postings)
     _check(np.array_equal(engine.own_few, few), "rows that meet few others are not those that do (own_few)")
     if engine.patterns is not None:
         _check_patterns(engine.patterns, store, n)
+
+
+def check_rank(rank: Any, m: int) -> None:
+    """Check the numbers that an engine gives to columns."""
+    _check_layout("columns", (rank,), "i4")
+    _check_order("columns are not numbered one by one", rank, m)
 
 
 def _n_statistics(space: Space) -> int:
