@@ -258,7 +258,7 @@ def _unpack_engine(
         rows, rank = unpack(described["rows"], arrays), unpack(described.get("rank"), arrays)
         # compiled code is about to follow them
         check_rows("rows", rows, rows.shape[0], space.n_features, space.container)
-        check_rows("rows", rows, *rows.shape, rows.container)
+        check_rows("rows", rows, rows.shape[0], rows.shape[1], rows.container)
         if rank is None:
             rows = rows.copy()  # the engine takes them over, and may write to them
         else:
