@@ -264,7 +264,9 @@ def _unpack_engine(
         else:
             check_rank(rank, space.n_features)
             rows = named_rows(rows, inverse_of(rank), recipe.n_jobs())
-        return make_engine(space, rows, recipe) if base else (ExactEngine(space, rows, recipe.n_jobs()), None)
+        if base:
+            return make_engine(space, rows, recipe)
+        return ExactEngine(space, rows, recipe.n_jobs(), lists=rank is not None), None  # small parts have none
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])
     if check:
