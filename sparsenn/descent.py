@@ -135,6 +135,15 @@ Lists = namedtuple("Lists", "ids ends")
 
 
 @entry
+def _rank(keys, start, stop, by_rank):
+    """Write the first edges of rows [start, stop), transposed, as 2·id + fresh; -1 for none."""
+    for first in range(start, stop, 64):  # a cache line of each rank at a time
+        for c in range(by_rank.shape[0]):
+            for i in range(first, min(first + 64, stop)):
+                by_rank[c, i] = np.int32(keys[i, c] & 0xFFFFFFFF)
+
+
+@entry
 def _reverse(by_rank):
     """Rows that have each row as a neighbour, the nearest first: (where each row's begin, 2·id + fresh)."""
     width, n = by_rank.shape
@@ -293,23 +302,24 @@ def measure_drawn(metric, y, z, n_features, seed, start, stop, graph):
 
 
 @entry
-def measure_leaves(metric, y, z, n_features, trees, bounds, places, start, stop, graph):
+def measure_leaves(metric, y, z, n_features, rows, begins, leaf_of, start, stop, graph):
     """Measure rows [start, stop) against the rows of their leaves.
 
-    Row `i` stands at ``places[t, i]`` in tree `t`, whose leaf there is ``trees[t, bounds[t, place] : ...]``.
+    Row `i` is in the leaves ``leaf_of[i]``, one of each tree; leaf `l` is ``rows[begins[l] : begins[l + 1]]``.
     """
+    n_trees = leaf_of.shape[1]
     ws = make_workspace(0, n_features)
     seen = np.full(graph.keys.shape[0], -1, np.int32)
     for i in range(start, stop):
         seen[i] = i
         scatter(y, i, ws.w)
         m = 0
-        for t in range(trees.shape[0]):
-            leaf = bounds[t, places[t, i]]
-            at = np.int64(leaf)
-            while at < trees.shape[1] and bounds[t, at] == leaf:
-                row = trees[t, at]
-                at += 1
+        for t in range(n_trees):
+            if i + 1 < stop:
+                prefetch(rows, begins[leaf_of[i + 1, t]])
+            leaf = leaf_of[i, t]
+            for at in range(begins[leaf], begins[leaf + 1]):
+                row = rows[at]
                 if seen[row] != i:
                     seen[row] = i
                     ws.rows[m] = row
@@ -339,7 +349,7 @@ def descend(
     delta: float,
     over_rows: Callable[..., list[Any]],
 ) -> None:
-    """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges.
+    """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges, or the next one would.
 
     Parameters
     ----------
@@ -355,16 +365,20 @@ def descend(
     n, k = graph.keys.shape
     width = min(width, k, BLOCK // 4)
     lists = Lists(np.empty((n, 2 * width), np.int32), np.empty((n, 2), np.int32))
+    by_rank = np.empty((width, n), np.int32)
+    before = n * k
     for done in range(rounds):
-        by_rank = np.ascontiguousarray(listed_of(graph.keys[:, :width]).T)
+        over_rows("lists", lambda a, b: _rank(graph.keys, a, b, by_rank))
         back = _reverse(by_rank)
 
-        def fill(a: int, b: int, by_rank: Any = by_rank, back: Any = back) -> None:
+        def fill(a: int, b: int, back: Any = back) -> None:
             _list_both_ways(by_rank, *back, a, b, lists, graph)
 
         over_rows("lists", fill)
         parts = over_rows(f"round {done + 1}", lambda a, b: _join(metric, y, z, n_features, lists, a, b, graph))
         taken, measured = (sum(part) for part in zip(*parts, strict=True))
         log.info("round %d: %d edges taken, %.0f pairs a row measured", done + 1, taken, measured / n)
-        if taken < delta * n * k:
+        # fewer, or fewer to be expected of the next round: a share of the last one's
+        if min(taken, taken * taken / max(before, 1)) < delta * n * k:
             break
+        before = taken

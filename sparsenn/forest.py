@@ -21,17 +21,19 @@ UNEVEN = 0.05  # a smaller share on one side is no split
 
 
 @kernel
-def measure_all(metric, y, z, i, rows, begin, end, ws, out):
-    """Surrogates of ``rows[begin:end]`` from row `i`, into ``out[begin:end]``."""
-    scatter(y, i, ws.w)
+def measure_both(metric, y, z, a, b, rows, begin, end, ws, left, right):
+    """Surrogates of ``rows[begin:end]`` from the rows `a` and `b`, block by block, which stays in cache."""
     for first in range(begin, end, BLOCK):
         m = min(BLOCK, end - first)
         for r in range(m):
             ws.rows[r] = rows[first + r]
-        evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
-        for r in range(m):
-            out[first + r] = ws.out[r]
-    unscatter(y, i, ws.w)
+        for side in range(2):
+            i, out = (a, left) if side == 0 else (b, right)
+            scatter(y, i, ws.w)
+            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
+            unscatter(y, i, ws.w)
+            for r in range(m):
+                out[first + r] = ws.out[r]
 
 
 @kernel
@@ -62,8 +64,7 @@ def split(metric, y, z, rows, begin, end, ws, left, right, seed, node):
         a = begin + draw(seed, node, 2 * attempt, n)
         b = begin + draw(seed, node, 2 * attempt + 1, n - 1)
         b += b >= a
-        measure_all(metric, y, z, np.int64(rows[a]), rows, begin, end, ws, left)
-        measure_all(metric, y, z, np.int64(rows[b]), rows, begin, end, ws, right)
+        measure_both(metric, y, z, np.int64(rows[a]), np.int64(rows[b]), rows, begin, end, ws, left, right)
         middle = partition(rows, begin, end, left, right, False, seed, node + np.uint64(attempt))
         if min(middle - begin, end - middle) >= max(UNEVEN * n, 1.0):
             return middle

@@ -15,6 +15,7 @@ from sparsenn.compact import (
     Truth,
     coded,
     edges_for,
+    exact_form,
     packed,
     recall_of,
     sketched,
@@ -91,21 +92,24 @@ def build_graph(
     return found
 
 
-def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Truth | None]:
-    """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's."""
+def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Form, Truth | None]:
+    """Take the smallest form of the rows by which a sample of them finds its true neighbours.
+
+    Returns it, a form whose distances are exact, and the sample's true neighbours.
+    """
     space = engine.space
     y, metric = engine.own()
     if space.container == "csr":
-        return packed(space, metric, y), None
+        return packed(space, metric, y), whole_rows(metric, y), None
     if space.dense_term is None or y.data.size < WORTH_FORM:
-        return whole_rows(metric, y), None
-    truth = truth_of(engine, k, seed, n_jobs)
+        return whole_rows(metric, y), whole_rows(metric, y), None
+    truth, exact = truth_of(engine, k, seed, n_jobs), exact_form(space, metric, y, n_jobs)
     sketches = sketched(space, metric, y, seed, n_jobs) if engine.way == "products" else ()
     for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
-        edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
+        edges = edges_for(form, truth, exact, space.n_features, n_jobs)
         if edges:
-            return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), truth
-    return whole_rows(metric, y), truth
+            return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), exact, truth
+    return whole_rows(metric, y), exact, truth
 
 
 class _Work:
@@ -114,7 +118,7 @@ class _Work:
     def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
-        self.form, self._truth = small_form(engine, k, seed, n_jobs)
+        self.form, self.exact, self._truth = small_form(engine, k, seed, n_jobs)
         log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
@@ -241,15 +245,17 @@ class _Work:
         if joined is not None:
             order, first = _last(order, ~joined), int(joined.sum())
         place = self._reorder(order)
-        rows = np.stack([place[tree.rows] for tree in trees]).astype(np.int32)
-        bounds, places = np.empty_like(rows), np.empty_like(rows)
+        n = len(order)
+        rows = np.concatenate([place[tree.rows] for tree in trees]).astype(np.uint32)
+        begins = np.concatenate([[0], *(t * n + tree.ends for t, tree in enumerate(trees))])
+        leaf_of = np.empty((n, len(trees)), np.int32)
+        first_leaf = np.cumsum([0] + [len(tree.ends) for tree in trees])
         for t, tree in enumerate(trees):
-            begins = np.concatenate([[0], tree.ends[:-1]])
-            bounds[t] = np.repeat(begins, tree.ends - begins)
-            places[t, rows[t]] = np.arange(len(rows[t]))
+            leaves = np.arange(first_leaf[t], first_leaf[t + 1], dtype=np.int32)
+            leaf_of[rows[t * n : (t + 1) * n], t] = np.repeat(leaves, np.diff(tree.ends, prepend=0))
 
         def measure(a: int, b: int) -> None:
-            measure_leaves(*self.rows, rows, bounds, places, a + first, b + first, self.graph)
+            measure_leaves(*self.rows, rows, begins, leaf_of, a + first, b + first, self.graph)
 
         self.over("leaves", measure, len(order) - first)
         return place
@@ -284,21 +290,19 @@ class _Work:
 
     def _measured(self, ids: Any, queries: Any, places: Any, k: int) -> Neighbors:
         """Edges at the distances of exact search, the nearest `k` of each row."""
-        y, metric = self.engine.own()
-        width, order = self.engine.space.n_features, self.order
+        exact, width, order = self.exact, self.engine.space.n_features, self.order
         indices, distances = np.empty((len(ids), k), np.int64), np.empty((len(ids), k), np.float32)
 
         def measure(a: int, b: int) -> None:
-            nearest_listed(metric, y, y, width, queries, ids, order, places, a, b, indices, distances)
+            nearest_listed(exact.metric, exact.x, exact.z, width, queries, ids, order, places, a, b, indices, distances)
 
         self.over("final distances", measure, len(ids))
         return Neighbors(indices, distances)
 
     def result(self) -> Neighbors:
         """Return the nearest, at the distances of exact search."""
-        y, metric = self.engine.own()
         # copies in another order, and distances, are freed before room is made for the result
-        ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), whole_rows(metric, y)
+        ids, self.graph, self.form = edges_of(self.graph), empty_graph(0, 1), self.exact
         return self._measured(ids, self.order, self.order, self.k)
 
 

@@ -243,7 +243,7 @@ def test_sketches_keep_the_nearest(metric):
     forms = list(compact.sketched(engine.space, whole, y, np.uint64(0), 1))
     assert forms[0].z.data.nbytes == 3000 * 128
     for form in forms:
-        assert 10 <= compact.edges_for(form, truth, whole, y, 300, 1) <= 25
+        assert 10 <= compact.edges_for(form, truth, compact.whole_rows(whole, y), 300, 1) <= 25
         again = next(f for f in compact.sketched(engine.space, whole, y, np.uint64(0), 2) if f.name == form.name)
         np.testing.assert_array_equal(again.z.data.view(np.int8), form.z.data.view(np.int8))
     graph = sn.Index(metric, n_neighbors=10, method="graph").fit(rows).neighbor_graph
@@ -259,7 +259,44 @@ def test_sketches_that_keep_too_little_are_not_offered():
     assert widths == [512]
     form = compact.coded(engine.space, whole, y, compact.Code("uint8", 2.0, -6.0))
     truth = compact.truth_of(engine, 10, np.uint64(0), 1)
-    assert compact.edges_for(form, truth, whole, y, 500, 1) == 0  # a grid so coarse loses the nearest
+    assert (
+        compact.edges_for(form, truth, compact.whole_rows(whole, y), 500, 1) == 0
+    )  # a grid so coarse loses the nearest
+
+
+@pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine", "dot"])
+def test_bytes_of_whole_numbers_measure_to_the_last_bit(metric, monkeypatch):
+    monkeypatch.setattr(compact, "WORTH_FORM", 1)
+    rng = np.random.default_rng(0)
+    rows = rng.integers(0, 256, (60, 70)).astype(np.float32)
+    rows[30:40] = rows[:10]
+    rows[30:40, 3] = np.minimum(rows[30:40, 3] + 1, 255)  # hardly apart
+    engine = engine_of(rows, metric)
+    y, whole = engine.own()
+    form = compact.exact_form(engine.space, whole, y, 1)
+    assert form.name == "whole numbers as bytes"
+    ids = np.r_[:12, 30:42]
+    np.testing.assert_array_equal(pairs_by(form.metric, form.x, form.z, ids), pairs_by(whole, y, y, ids))
+    for wrong in (0.5, 256, -1, 1e10):
+        other = rows.copy()
+        other[50, 69] = wrong
+        engine = engine_of(other, metric)
+        assert compact.exact_form(engine.space, engine.own()[1], engine.own()[0], 1).name == "whole rows"
+    signed = engine_of(rows, "manhattan")
+    assert compact.exact_form(signed.space, signed.own()[1], signed.own()[0], 1).name == "whole rows"
+    monkeypatch.setattr(compact, "WIDEST_WHOLE", 69)
+    assert compact.exact_form(engine.space, whole, y, 1).name == "whole rows"
+
+
+def test_graphs_of_whole_numbers_have_the_distances_of_exact_search():
+    rng = np.random.default_rng(1)
+    centres = rng.integers(30, 220, (40, 400))
+    rows = (centres[rng.integers(0, 40, 3000)] + rng.integers(-30, 31, (3000, 400))).astype(np.float32)
+    graph = sn.Index("euclidean", n_neighbors=10, method="graph", random_state=0).fit(rows).neighbor_graph
+    exact = sn.Index("euclidean", n_neighbors=10, method="exact").fit(rows).neighbor_graph
+    same = graph.indices == exact.indices
+    assert same.mean() > 0.9
+    np.testing.assert_array_equal(graph.distances[same], exact.distances[same])
 
 
 def two_scales(rng):
