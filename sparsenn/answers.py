@@ -161,7 +161,7 @@ class Answers:
         walks = self.plan.method == "graph"
         if self._heads:
             form, order = packed(engine.space, metric, y), np.arange(n, dtype=np.int64)
-            heads = tiered_heads(engine.postings, y, metric)
+            heads = tiered_heads(engine.postings, y, metric, self._jobs())
         else:
             form, heads = self._in_order(), None
             order = self._walk[0] if self._walk else self._tree_order(form)

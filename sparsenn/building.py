@@ -10,7 +10,7 @@ import numpy.typing as npt
 from sparsenn.answers import Answers
 from sparsenn.blocks import is_blocks, read_blocks
 from sparsenn.distance import Space
-from sparsenn.exact import ExactEngine, fit_space
+from sparsenn.exact import ExactEngine, fit_space, inverse_of
 from sparsenn.metrics import resolve
 from sparsenn.neighborgraph import Stages, build_graph
 from sparsenn.parallel import map_blocks
@@ -82,10 +82,14 @@ def original_rows(engine: ExactEngine, n_jobs: int | None = 1) -> Rows:
     return rows if engine.rank is None else named_rows(rows, engine.columns, n_jobs)
 
 
-def make_engine(space: Space, rows: Rows, recipe: Recipe) -> tuple[ExactEngine, tuple[ProxyEngine, Rows] | None]:
-    """Prepare rows for exact search, and for search by a proxy where the metric has one."""
+def make_engine(
+    space: Space, rows: Rows, recipe: Recipe, rank: npt.NDArray[np.int32] | None = None
+) -> tuple[ExactEngine, tuple[ProxyEngine, Rows] | None]:
+    """Prepare rows for exact search, and for search by a proxy where the metric has one; `rank`: see `ExactEngine`."""
     if not has_proxy(space) or recipe.method == "exact":
-        return ExactEngine(space, rows, recipe.n_jobs()), None
+        return ExactEngine(space, rows, recipe.n_jobs(), rank=rank), None
+    if rank is not None:
+        rows = named_rows(rows, inverse_of(rank), recipe.n_jobs())
     sample = proxy_sample(rows, recipe.seed)
     proxies = ProxyEngine(space, rows, recipe.n_jobs())
     return proxies.exact, (proxies, sample)

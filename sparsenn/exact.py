@@ -65,9 +65,18 @@ class ExactEngine:
         Threads of the preparation.
     lists : bool, default True
         Whether to make inverted lists, where they can be searched: they take time and room for each column.
+    rank : ndarray of int32, optional
+        The engine's number of each column, by which those of the rows have been renumbered before.
     """
 
-    def __init__(self, space: Space, rows: Rows, n_jobs: int | None = None, lists: bool = True):
+    def __init__(
+        self,
+        space: Space,
+        rows: Rows,
+        n_jobs: int | None = None,
+        lists: bool = True,
+        rank: npt.NDArray[np.int32] | None = None,
+    ):
         self.space = space
         self.n_rows = len(rows)
         self.has_negative = rows.has_negative
@@ -76,9 +85,9 @@ class ExactEngine:
         self._spare: list[Any] = []
         if rows.container == "csr" and space.termwise and lists:
             self.way = "postings"
-            self.rank = rank_columns(rows)
-            postings = invert(rows, space.n_features, self.rank)
-            self._store = space.store(renumber_in_place(rows, postings))
+            self.rank = rank_columns(rows) if rank is None else rank
+            postings = invert(rows, space.n_features, self.rank if rank is None else None, n_jobs)
+            self._store = space.store(renumber_in_place(rows, postings, n_jobs) if rank is None else rows)
             self._own_few = self._meeting_few(space.compiled, self._store, postings)
             self._marked: dict[int, Postings] = {}
             self._postings = add_tiers(postings, self._store, space.compiled)
@@ -603,7 +612,7 @@ def _all_distances(space: Space, x: Store, y: Store, n_jobs: int | None) -> npt.
     metric, width = space.compiled, space.n_features
 
     if space.container == "csr" and space.termwise:
-        postings = invert(y, width)
+        postings = invert(y, width, None, n_jobs)
         map_blocks(lambda a, b: termwise.distances_termwise(metric, x, y, postings, a, b, out), len(out), n_jobs, 8)
     else:
         map_blocks(lambda a, b: blockwise.distances_blockwise(metric, x, y, width, a, b, out), len(out), n_jobs, 8)

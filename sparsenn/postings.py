@@ -18,7 +18,7 @@ import numpy.typing as npt
 from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
 from sparsenn.heap import kth_smallest
-from sparsenn.parallel import map_blocks
+from sparsenn.parallel import count_jobs, map_blocks
 from sparsenn.rows import Rows, column_order
 
 Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows mark_values extremes")
@@ -38,36 +38,42 @@ def _count_columns(indices, n_features):
 
 
 @entry
-def _transpose(indptr, indices, data, rank, n_columns):
-    """Turn rows into lists by column, renumbered by `rank` (empty: as they are); ids rise in each list."""
+def _fill_lists(indptr, indices, data, rank, starts, first, last, ids, values):
+    """Write the lists of the columns [first, last), renumbered by `rank` (empty: as they are); ids rise in each.
+
+    All rows are read for that: fewer columns written to at a time make up for it.
+    """
     renumber = rank.shape[0] > 0
-    starts = np.zeros(n_columns + 1, np.int64)
-    for t in range(indices.shape[0]):
-        starts[(rank[indices[t]] if renumber else indices[t]) + 1] += 1
-    for c in range(n_columns):
-        starts[c + 1] += starts[c]
-    place = starts[:-1].copy()
-    ids = np.empty(indices.shape[0], np.int32)
-    values = np.empty(data.shape[0], np.float32)
+    place = starts[first:last].copy()
+    low, count = np.uint32(first), np.uint32(last - first)
     for i in range(indptr.shape[0] - 1):
         for t in range(indptr[i], indptr[i + 1]):
-            c = rank[indices[t]] if renumber else indices[t]
-            ids[place[c]] = i
-            values[place[c]] = data[t]
-            place[c] += 1
-    return starts, ids, values
+            c = np.uint32(rank[indices[t]] if renumber else indices[t]) - low
+            if c < count:
+                ids[place[c]] = i
+                values[place[c]] = data[t]
+                place[c] += 1
 
 
 @entry
-def _transpose_back(starts, ids, values, indptr, indices, data):
-    """Write lists by column over the rows they were made of."""
-    place = indptr[:-1].copy()
+def _transpose_back(starts, ids, values, first, last, indptr, indices, data):
+    """Write lists by column over the rows [first, last) of those they were made of."""
+    place = indptr[first:last].copy()
+    low, count = np.uint32(first), np.uint32(last - first)
     for c in range(starts.shape[0] - 1):
         for s in range(starts[c], starts[c + 1]):
-            row = ids[s]
-            indices[place[row]] = c
-            data[place[row]] = values[s]
-            place[row] += 1
+            row = ids[s] - low
+            if row < count:
+                indices[place[row]] = c
+                data[place[row]] = values[s]
+                place[row] += 1
+
+
+def even_parts(starts: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
+    """Where to cut lists, or rows, that begin at `starts`, so that all parts hold about as much."""
+    cuts = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1))
+    cuts[0], cuts[-1] = 0, len(starts) - 1
+    return cuts
 
 
 @entry
@@ -103,21 +109,40 @@ def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
     return replace(rows, indices=columns[order], data=rows.data[order])
 
 
-def invert(rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | None = None) -> Postings:
+def invert(
+    rows: Rows | Store, n_columns: int, rank: npt.NDArray[np.int32] | None = None, n_jobs: int | None = 1
+) -> Postings:
     """Inverted lists of rows, without tiers; columns renumbered by `rank`."""
+    counts = _count_columns(rows.indices, n_columns)
+    starts = np.zeros(n_columns + 1, np.int64)
+    starts[1:][slice(None) if rank is None else rank] = counts
+    np.cumsum(starts, out=starts)
     rank = np.empty(0, np.int32) if rank is None else rank
-    indptr, ids, values = _transpose(rows.indptr, rows.indices, rows.data, rank, n_columns)
-    cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
+    ids, values = np.empty(len(rows.indices), np.int32), np.empty(len(rows.data), np.float32)
+    cuts = even_parts(starts, count_jobs(n_jobs))
+
+    def fill(a: int, b: int) -> None:
+        _fill_lists(rows.indptr, rows.indices, rows.data, rank, starts, cuts[a], cuts[b], ids, values)
+
+    map_blocks(fill, len(cuts) - 1, n_jobs, 1)
+    no_cuts, rest, ends = np.zeros(1, np.int64), np.zeros((1, 0), np.float32), np.zeros((1, 0), np.int64)
     mark_rows, mark_values = np.zeros(0, np.int32), np.zeros(0, np.float32)
-    return Postings(indptr, ids.view(np.uint32), values, cuts, rest, ends, mark_rows, mark_values, np.zeros((2, 2)))
+    extremes = np.zeros((2, 2))
+    return Postings(starts, ids.view(np.uint32), values, no_cuts, rest, ends, mark_rows, mark_values, extremes)
 
 
-def renumber_in_place(rows: Rows, postings: Postings) -> Rows:
+def renumber_in_place(rows: Rows, postings: Postings, n_jobs: int | None = 1) -> Rows:
     """Rows with the columns of the postings, written over the arrays of `rows`.
 
     Lists written back as rows come out sorted by the new columns, without sorting.
     """
-    _transpose_back(postings.indptr, postings.ids, postings.values, rows.indptr, rows.indices, rows.data)
+    cuts = even_parts(rows.indptr, count_jobs(n_jobs))
+
+    def fill(a: int, b: int) -> None:
+        p = postings
+        _transpose_back(p.indptr, p.ids, p.values, cuts[a], cuts[b], rows.indptr, rows.indices, rows.data)
+
+    map_blocks(fill, len(cuts) - 1, n_jobs, 1)
     return rows
 
 

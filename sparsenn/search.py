@@ -21,7 +21,7 @@ from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.heap import kth_smallest, make_heap
 from sparsenn.parallel import map_blocks
-from sparsenn.postings import Postings, weigh_list
+from sparsenn.postings import Postings, even_parts, weigh_list
 from sparsenn.rerank import rank_listed
 from sparsenn.results import Neighbors
 from sparsenn.termwise import STRIDE, least_shared, make_workspace
@@ -33,6 +33,7 @@ AHEAD = 3  # lists whose beginnings are fetched while one is read
 WORTH_SCAN = 8  # postings, times this, from which all sums are read in order rather than along the lists
 BELOW = 1.0 - 1e-5  # sums in float32 may fall short by so much
 FEWEST_BITS = 6  # of a value in a word
+PARTS = 16  # of the lists, for threads
 ENTRIES_OF_POOL, MORE_OF_POOL = 16, 8  # entries for each row of a pool; rows of a pool for each one more measured again
 SURE = 5  # rows measured again, beyond those that the form of the rows makes one look at
 # Lists as words, a row above and the number of its value's step (`scale`) in the lower `shift` bits; extremes as in
@@ -336,13 +337,13 @@ def _search(task, x, queries, own, start, stop, scratch, indices, distances):
 
 
 @entry
-def _tier_lists(address, params, starts, ids, values, stats, tiers, new_starts, new_ids, new_values):
-    """Copy of each list its rows of highest impact: first the first tier of them, then the next, by id in each."""
+def _tier_lists(address, params, starts, ids, values, stats, tiers, first, last, new_starts, new_ids, new_values):
+    """Copy of the lists [first, last) their rows of highest impact: the first tier, then the next, by id in each."""
     longest = 0
-    for c in range(starts.shape[0] - 1):
+    for c in range(first, last):
         longest = max(longest, starts[c + 1] - starts[c])
     weakness, order = np.empty(longest), np.empty(longest)
-    for c in range(starts.shape[0] - 1):
+    for c in range(first, last):
         a, n = starts[c], starts[c + 1] - starts[c]
         to, end = new_starts[c], new_starts[c + 1]
         if n <= tiers[0]:
@@ -379,13 +380,22 @@ def _tier_lists(address, params, starts, ids, values, stats, tiers, new_starts, 
             below = bar
 
 
+@entry
+def _pack_words(ids, values, shift, scale, start, stop):
+    """Write row and value into one word, in the place of the row."""
+    most = np.uint32((1 << shift) - 1)
+    for s in range(start, stop):
+        code = np.uint32(values[s] / scale + np.float32(0.5))
+        ids[s] = (ids[s] << np.uint32(shift)) | min(max(code, np.uint32(1)), most)  # no value becomes 0
+
+
 def word_bits(n_rows: int) -> int:
     """Bits of a word that a row leaves to a value; 0 where they are too few for heads."""
     shift = 32 - max(int(n_rows - 1).bit_length(), 1)
     return shift if shift >= FEWEST_BITS else 0
 
 
-def tiered_heads(postings: Postings, forward: Store, metric: Compiled) -> Heads | None:
+def tiered_heads(postings: Postings, forward: Store, metric: Compiled, n_jobs: int | None = 1) -> Heads | None:
     """Lists cut to the last tier, those of higher tiers first in each: any tier is the beginning of its list.
 
     None where there are too many rows for a word to hold a row and a value.
@@ -395,22 +405,28 @@ def tiered_heads(postings: Postings, forward: Store, metric: Compiled) -> Heads 
         return None
     starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(postings.indptr), TIERS[-1]))])
     ids, values = np.empty(starts[-1], np.uint32), np.empty(starts[-1], np.float32)
-    _tier_lists(
-        metric.impact,
-        metric.params,
-        postings.indptr,
-        postings.ids,
-        postings.values,
-        forward.stats,
-        np.array(TIERS),
-        starts,
-        ids,
-        values,
-    )
-    scale = float(values.max(initial=0.0)) / (2.0**shift - 1) or 1.0
-    codes = np.maximum(values / np.float32(scale) + np.float32(0.5), 1).astype(np.uint32)  # no value becomes 0
-    np.left_shift(ids, np.uint32(shift), out=ids)
-    np.bitwise_or(ids, np.minimum(codes, np.uint32(2**shift - 1)), out=ids)
+    cuts = even_parts(postings.indptr, PARTS)
+
+    def fill(a: int, b: int) -> float:
+        _tier_lists(
+            metric.impact,
+            metric.params,
+            postings.indptr,
+            postings.ids,
+            postings.values,
+            forward.stats,
+            np.array(TIERS),
+            cuts[a],
+            cuts[b],
+            starts,
+            ids,
+            values,
+        )
+        return float(values[starts[cuts[a]] : starts[cuts[b]]].max(initial=0.0))
+
+    largest = max(map_blocks(fill, PARTS, n_jobs, 1))
+    scale = float(largest) / (2.0**shift - 1) or 1.0
+    map_blocks(lambda a, b: _pack_words(ids, values, shift, np.float32(scale), a, b), len(ids), n_jobs, 2**16)
     return Heads(starts, ids, shift, scale, postings.extremes)
 
 

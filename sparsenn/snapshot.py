@@ -16,10 +16,10 @@ import numpy.typing as npt
 
 from sparsenn import traversal
 from sparsenn.answers import Answers, Calibration
-from sparsenn.building import Recipe, held_rows, make_answers, make_engine, named_rows, original_rows, proxy_sample
+from sparsenn.building import Recipe, held_rows, make_answers, make_engine, original_rows, proxy_sample
 from sparsenn.compact import Basis, Form, sketch_form
 from sparsenn.distance import Space, Store
-from sparsenn.exact import ExactEngine, inverse_of
+from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.metrics.registry import BoundMetric
 from sparsenn.names import names_of
@@ -33,7 +33,7 @@ from sparsenn.search import Heads, Searcher, Setting
 from sparsenn.soundness import (
     check_degrees,
     check_engine,
-    check_rank,
+    check_held,
     check_rows,
     check_search,
     check_state,
@@ -262,11 +262,10 @@ def _unpack_engine(
         if rank is None:
             rows = rows.copy()  # the engine takes them over, and may write to them
         else:
-            check_rank(rank, space.n_features)
-            rows = named_rows(rows, inverse_of(rank), recipe.n_jobs())
+            check_held(rows, rank, space.n_features)
         if base:
-            return make_engine(space, rows, recipe)
-        return ExactEngine(space, rows, recipe.n_jobs(), lists=rank is not None), None  # small parts have none
+            return make_engine(space, rows, recipe, rank)
+        return ExactEngine(space, rows, recipe.n_jobs(), rank is not None, rank), None  # small parts have no lists
     engine = ExactEngine.__new__(ExactEngine)
     vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])
     if check:

@@ -87,6 +87,17 @@ def check_engine(engine: ExactEngine) -> None:
         _check_patterns(engine.patterns, store, n)
 
 
+def check_held(rows: Rows, rank: Any, m: int) -> None:
+    """Check rows whose columns an engine numbered, whose `check_rows` were well."""
+    check_rank(rank, m)
+    _check(rows.container == "csr", "columns are numbered, but rows are not sparse")
+    for begin in range(1, len(rows.indices), PIECE):
+        piece = rows.indices[begin - 1 : begin + PIECE]
+        falls = np.flatnonzero(piece[1:] <= piece[:-1]) + begin  # may be where rows begin only
+        place = np.searchsorted(rows.indptr, falls)
+        _check(np.array_equal(rows.indptr[place], falls), "columns of rows do not rise")
+
+
 def check_rank(rank: Any, m: int) -> None:
     """Check the numbers that an engine gives to columns."""
     _check_layout("columns", (rank,), "i4")

@@ -574,13 +574,15 @@ class TextIndex:
             new = corpus.changed(numbers, given)
             self._change(new, corpus, state, lambda: corpus.index.update(numbers, rows))
 
-    def save(self, path: str | pathlib.Path, *, allow_pickle: bool = False) -> None:
+    def save(self, path: str | pathlib.Path, *, compact: bool = True, allow_pickle: bool = False) -> None:
         """Save to a directory: the index, the vocabulary, ids and texts, as JSON and npy.
 
         Parameters
         ----------
         path : path
             A new directory, an empty one, or one that holds a saved text index, which is replaced.
+        compact : bool, default True
+            As in `Index.save`: False saves all that has been prepared, for an index that answers at once when loaded.
         allow_pickle : bool, default False
             Let a vectoriser that is not sparsenn's be written by joblib, which is a pickle.
 
@@ -593,7 +595,7 @@ class TextIndex:
         from sparsenn import __version__
 
         corpus, state = self._now()
-        index, arrays = corpus.index._described(state=state)
+        index, arrays = corpus.index._described(not compact, state)
         about: dict[str, Any] = {"options": {name: getattr(self, name) for name in OPTIONS}, "vectorizer": None}
         if not isinstance(corpus.made, OutsideVectorizer):
             about["vectorizer"], more = corpus.made.described()
