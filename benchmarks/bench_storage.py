@@ -145,7 +145,7 @@ def _saved_lines(index, label, compact, held, theirs, folder):
         Line(f"{label}load, all checked", rate["load"], "MB/s", "plain read", rate["read"], note="target ≥ 500"),
         Line(f"{label}checksums alone", rate["read checked"], "MB/s"),
         Line(f"{label}on disk / arrays in memory", size / held, "", at_most=1.2, note=f"{held / 1e6:.0f} MB held"),
-        Line(f"{label}size on disk", size / 1e6, "MB", *peer, at_most=1.0 if theirs else None),
+        Line(f"{label}size on disk", size / 1e6, "MB", *peer, at_most=1.0 if theirs and compact else None),
     ]
 
 
