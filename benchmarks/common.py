@@ -76,6 +76,15 @@ class Timing:
         return statistics.median(self.seconds)
 
 
+def touch_memory(size: int = 2**30) -> None:
+    """Have memory at hand before a timing.
+
+    A virtual machine may give freed memory back to its host after two seconds, and get it again at 3 ms a MB: what a
+    system allocates would then cost it more than its work. On other machines this does nothing.
+    """
+    np.empty(size, np.uint8)[::4096] = 1
+
+
 def in_turns(systems: dict[str, Callable[[], Any]], rounds: int = 5, patience: float = 20.0) -> dict[str, Timing]:
     """Time several systems in turns, so that a machine that speeds up or slows down does so for all.
 

@@ -23,6 +23,7 @@ from sparsenn.blockwise import list_rows, nearest_blockwise
 from sparsenn.distance import Compiled, Space, Store, take
 from sparsenn.exact import ExactEngine, one_blas_thread
 from sparsenn.filters import NO_FILTER
+from sparsenn.metrics.formulas import same
 from sparsenn.parallel import map_blocks
 from sparsenn.rerank import nearest_listed
 from sparsenn.termwise import open_workspace
@@ -225,8 +226,10 @@ def sketched(space: Space, metric: Compiled, store: Store, seed: np.uint64, n_jo
     rng = np.random.default_rng(int(seed))
     some = matrix[np.sort(rng.choice(n, min(n, 2 * min(m, 1024)), replace=False))]
     record = space.bound.metric
-    centred = len(record.statistics) < 2  # there is room for one more
-    mean = some.mean(axis=0, dtype=np.float64) if centred else np.zeros(m)
+    # sums of squared differences stay when all rows are moved; else there may be room for one more statistic
+    factor = record.factor if record.additive and record.finish is same else 0.0
+    centred = not factor and len(record.statistics) < 2
+    mean = some.mean(axis=0, dtype=np.float64) if centred or factor else np.zeros(m)
     some = some - mean.astype(np.float32)
     total = float((some * some).sum(dtype=np.float64))
     width = PARTS if m <= PARTS else 2 * PARTS  # rows that fewer bytes could tell apart are rare
@@ -234,7 +237,7 @@ def sketched(space: Space, metric: Compiled, store: Store, seed: np.uint64, n_jo
         axes = _axes(some, min(width, m), rng)
         kept = float(((some @ axes) ** 2).sum()) / total
         if kept >= KEPT:
-            yield _sketch(record, metric, store, mean, axes, width, centred, n_jobs)
+            yield _sketch(record, metric, store, Basis(mean, axes, 0.0, width, centred, factor), n_jobs)
         width *= 2 if 2 * width <= m else max(-(-m // PARTS) * PARTS, 2 * width) // width
 
 
@@ -250,21 +253,12 @@ def _axes(some: npt.NDArray[np.float32], width: int, rng: np.random.Generator) -
     return np.ascontiguousarray(axes @ turn)
 
 
-def _sketch(
-    record: Any,
-    metric: Compiled,
-    store: Store,
-    mean: npt.NDArray[np.float64],
-    axes: npt.NDArray[np.float32],
-    width: int,
-    centred: bool,
-    n_jobs: int | None,
-) -> Form:
+def _sketch(record: Any, metric: Compiled, store: Store, basis: "Basis", n_jobs: int | None) -> Form:
     """Project all rows and round them to bytes."""
+    mean, axes = basis.mean, basis.axes
     m = len(store.indices)
     first = store.data[: BLOCK_ROWS * m].reshape(-1, m) @ axes - (mean @ axes).astype(np.float32)
-    step = max(REACH * float(first.std()) / 127, 1e-30)
-    basis = Basis(mean, axes, step, width, centred)
+    basis = basis._replace(step=max(REACH * float(first.std()) / 127, 1e-30))
     express = express_by(basis)
     with one_blas_thread:
         x = express(store, n_jobs)
@@ -272,18 +266,22 @@ def _sketch(
 
 
 class Basis(NamedTuple):
-    """What a sketch is made by: the rows' mean, the axes, a byte's step, bytes, and whether the mean is taken off."""
+    """What a sketch is made by: the rows' mean, the axes, a byte's step, and bytes.
+
+    What products of rows less their mean lack is `centred`, a second statistic; or taken off the first, `factor` times.
+    """
 
     mean: npt.NDArray[np.float64]
     axes: npt.NDArray[np.float32]
     step: float
     width: int
     centred: bool
+    factor: float
 
 
 def express_by(basis: Basis) -> Callable[..., Store]:
     """Make the function that projects rows and rounds them to bytes."""
-    mean, axes, step, width, centred = basis
+    mean, axes, step, width, centred, factor = basis
     m = len(mean)
     shift, offset, narrow = (mean @ axes).astype(np.float32), mean @ mean / 2, mean.astype(np.float32)
 
@@ -299,11 +297,15 @@ def express_by(basis: Basis) -> Callable[..., Store]:
                 turned *= np.float32(1 / step)
                 np.clip(np.rint(turned, out=turned), -127, 127, out=turned)
                 codes[a : a + len(part), : axes.shape[1]] = turned
-                if centred:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
+                if centred or factor:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
                     offsets[a : a + len(part)] = part @ narrow - offset
 
         map_blocks(project, n, jobs, BLOCK_ROWS)
-        stats = np.stack([rows.stats[0], offsets]) if centred else rows.stats
+        stats = rows.stats
+        if factor:
+            stats = stats - factor * offsets
+        elif centred:
+            stats = np.stack([stats[0], offsets])
         words = codes.reshape(-1).view(np.float32)
         return Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, stats)
 

@@ -444,5 +444,6 @@ def evaluate(metric, x, i, w, y, rows, m, shared, block, out):
         return
     measure(metric, x, i, w, y, y.indptr, 1, rows, m, shared)
     finish_listed(metric, metric.settle, x, i, y, rows, m, shared, block, out)
-    for r in range(m):
-        out[r] = refined(metric, x, i, y, rows[r], out[r])
+    if metric.refine != 0:
+        for r in range(m):
+            out[r] = refined(metric, x, i, y, rows[r], out[r])

@@ -30,7 +30,7 @@ LAYOUTS = {
     "Heads": "i8 u4 - - f8:2",
     "Links": "i4:2 i4 i4 -",
     "Neighbors": "i8:2 f4:2",
-    "Basis": "f8 f4:2 - - -",
+    "Basis": "f8 f4:2 - - - -",
 }
 PIECE = 2**16  # values compared at once
 CODES = {"uint8": 1, "uint16": 2, "float32": 4}  # bytes of a value
