@@ -314,7 +314,10 @@ def main():
     """Run the parts asked for."""
     options = common.parse(common.arguments(__doc__, PARTS), PARTS)
     report = common.Report(__file__, options)
-    about = f"{K}-neighbour graphs from the user's rows, 2 threads, compiled beforehand, memory touched before each run; recall on {SAMPLE} rows."
+    about = (
+        f"{K}-neighbour graphs from the user's rows, 2 threads, compiled beforehand, memory touched before each run; "
+        f"recall on {SAMPLE} rows."
+    )
     for name in options.only:
         if name == "scale":
             label, lines = bench_scale(options.quick)
