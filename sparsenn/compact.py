@@ -7,6 +7,8 @@ which rows are worth measuring again as they are:
 * dense rows under a metric of inner products: a *sketch*, signed bytes along the rows' principal axes;
 * other dense rows: whole numbers of one or two bytes on an even grid, summed in float32.
 
+Dense rows of whole numbers up to 255 have one more, of bytes whose inner products are exact (`exact_form`).
+
 Whether a form of dense rows will do is measured on a sample of rows against exact search.
 """
 
@@ -276,7 +278,7 @@ class Basis(NamedTuple):
     step: float
     width: int
     centred: bool
-    factor: float
+    factor: float = 0.0
 
 
 def express_by(basis: Basis) -> Callable[..., Store]:
@@ -350,9 +352,9 @@ def recall_of(truth: Truth, distances: npt.NDArray[np.float32]) -> float:
     return float(hits.mean()) / truth.k
 
 
-def edges_for(form: Form, truth: Truth, exact: Form, n_features: int, n_jobs: int | None) -> int:
+def edges_for(form: Form, truth: Truth, exact: Compiled, y: Store, n_features: int, n_jobs: int | None) -> int:
     """How many of the nearest by a form hold the truly nearest of the sampled rows; 0 where they would be too many."""
-    n, m = len(exact.x.indptr) - 1, len(truth.rows)
+    n, m = len(y.indptr) - 1, len(truth.rows)
     most = min(int(MOST * truth.k) + SPARE, n - 1)
     if truth.k < 1:
         return 1
@@ -371,18 +373,7 @@ def edges_for(form: Form, truth: Truth, exact: Form, n_features: int, n_jobs: in
     for c in range(most + 1):  # one at a time, so that they stay in the form's order
         room = np.empty((m, 1), np.int64)
         nearest_listed(
-            exact.metric,
-            exact.x,
-            exact.z,
-            n_features,
-            truth.rows,
-            ids[:, c : c + 1],
-            all_,
-            all_,
-            0,
-            m,
-            room,
-            found[:, c : c + 1],
+            exact, y, y, n_features, truth.rows, ids[:, c : c + 1], all_, all_, 0, m, room, found[:, c : c + 1]
         )
     found[ids == truth.rows[:, None]] = np.inf
     hits = np.minimum(np.cumsum(found <= truth.reach[:, None], axis=1), truth.k).mean(axis=0) / truth.k

@@ -144,6 +144,16 @@ def _rank(keys, start, stop, by_rank):
 
 
 @entry
+def _count_fresh(keys, start, stop):
+    """Edges of rows [start, stop) that are fresh."""
+    fresh = 0
+    for i in range(start, stop):
+        for key in keys[i]:
+            fresh += np.int64(key & 1) & np.int64(key != EMPTY)
+    return fresh
+
+
+@entry
 def _reverse(by_rank):
     """Rows that have each row as a neighbour, the nearest first: (where each row's begin, 2·id + fresh)."""
     width, n = by_rank.shape
@@ -337,6 +347,14 @@ def widened(graph: Graph, k: int) -> Graph:
     return graph._replace(keys=np.pad(graph.keys, ((0, 0), (0, more)), constant_values=EMPTY))
 
 
+def _list(graph: Graph, lists: Lists, width: int, over_rows: Callable[..., list[Any]]) -> None:
+    """Fill the lists of all rows; what that takes is freed before pairs are measured."""
+    by_rank = np.empty((width, len(graph.keys)), np.int32)
+    over_rows("", lambda a, b: _rank(graph.keys, a, b, by_rank))
+    begins, back = _reverse(by_rank)
+    over_rows("lists", lambda a, b: _list_both_ways(by_rank, begins, back, a, b, lists, graph))
+
+
 def descend(
     metric: Compiled,
     y: Store,
@@ -349,7 +367,7 @@ def descend(
     delta: float,
     over_rows: Callable[..., list[Any]],
 ) -> None:
-    """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges, or the next one would.
+    """Improve `graph` in place, until a round takes fewer than ``delta · n · k`` new edges, or all to come would.
 
     Parameters
     ----------
@@ -360,25 +378,19 @@ def descend(
     rounds : int
         Most rounds.
     over_rows : callable
-        Maps a stage's function over blocks of rows.
+        Maps a stage's function over blocks of rows; one without a name is not shown.
     """
     n, k = graph.keys.shape
     width = min(width, k, BLOCK // 4)
     lists = Lists(np.empty((n, 2 * width), np.int32), np.empty((n, 2), np.int32))
-    by_rank = np.empty((width, n), np.int32)
-    before = n * k
+    before = sum(over_rows("", lambda a, b: _count_fresh(graph.keys, a, b)))
     for done in range(rounds):
-        over_rows("lists", lambda a, b: _rank(graph.keys, a, b, by_rank))
-        back = _reverse(by_rank)
-
-        def fill(a: int, b: int, back: Any = back) -> None:
-            _list_both_ways(by_rank, *back, a, b, lists, graph)
-
-        over_rows("lists", fill)
+        _list(graph, lists, width, over_rows)
         parts = over_rows(f"round {done + 1}", lambda a, b: _join(metric, y, z, n_features, lists, a, b, graph))
         taken, measured = (sum(part) for part in zip(*parts, strict=True))
         log.info("round %d: %d edges taken, %.0f pairs a row measured", done + 1, taken, measured / n)
-        # fewer, or fewer to be expected of the next round: a share of the last one's
-        if min(taken, taken * taken / max(before, 1)) < delta * n * k:
+        # so many, or in all rounds to come, if each takes as small a share of the last one's
+        ratio = min(taken / max(before, 1), 0.5)
+        if min(taken, taken * ratio / (1.0 - ratio)) < delta * n * k:
             break
         before = taken

@@ -542,7 +542,7 @@ def exact_neighbors(
     count_jobs(n_jobs)
     space, rows = fit_space(X, metric, metric_params)
     queries = None if Q is None else space.read(Q, "Q")
-    return ExactEngine(space, rows).nearest(queries, k, n_jobs)
+    return ExactEngine(space, rows, n_jobs).nearest(queries, k, n_jobs)
 
 
 def read_rows(data: Any, name: str, n_jobs: int | None, *, bits: bool = False, borrow: bool = False) -> Rows:

@@ -70,7 +70,8 @@ class Index(Living):
     n_iters : int, optional
         Most rounds of descent.
     delta : float, default 0.002
-        Descent stops when a round takes fewer than this share of all edges.
+        Descent stops when a round takes fewer than this share of all edges, or all rounds to come are expected to, each
+        as much fewer again as the last took than the one before it.
     alpha : float, default 1.2
         An edge that queries walk along is dropped where another neighbour is nearer to its end by this
         factor; more edges stay with more of it.

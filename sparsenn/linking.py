@@ -222,7 +222,7 @@ def _between(
 ) -> tuple[Ids, Ids, npt.NDArray[np.float64]]:
     mine, theirs = (_stack([pairs[0][side] for pairs in rows], weights) for side in (0, 1))
     space, found = fit_space(theirs, "cosine", None)
-    near = ExactEngine(space, found).nearest(space.read(mine), k, n_jobs, _ticks(progress, mine.shape[0]))
+    near = ExactEngine(space, found, n_jobs).nearest(space.read(mine), k, n_jobs, _ticks(progress, mine.shape[0]))
     there = (near.indices >= 0) & (near.distances < 1.0)
     i, j = np.nonzero(there)[0], near.indices[there]
     score = _mean_score(rows, weights, i, j, False)

@@ -37,7 +37,7 @@ from sparsenn.descent import (
 from sparsenn.exact import ExactEngine
 from sparsenn.forest import grow_forest
 from sparsenn.heads import count_windows, cut_heads, order_by_heaviest, seed_by_heads, split_windows
-from sparsenn.parallel import map_blocks
+from sparsenn.parallel import cached, map_blocks
 from sparsenn.rerank import nearest_listed
 from sparsenn.results import Neighbors
 
@@ -92,24 +92,21 @@ def build_graph(
     return found
 
 
-def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Form, Truth | None]:
-    """Take the smallest form of the rows by which a sample of them finds its true neighbours.
-
-    Returns it, a form whose distances are exact, and the sample's true neighbours.
-    """
+def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Truth | None]:
+    """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's."""
     space = engine.space
     y, metric = engine.own()
     if space.container == "csr":
-        return packed(space, metric, y), whole_rows(metric, y), None
+        return packed(space, metric, y), None
     if space.dense_term is None or y.data.size < WORTH_FORM:
-        return whole_rows(metric, y), whole_rows(metric, y), None
-    truth, exact = truth_of(engine, k, seed, n_jobs), exact_form(space, metric, y, n_jobs)
+        return whole_rows(metric, y), None
+    truth = truth_of(engine, k, seed, n_jobs)
     sketches = sketched(space, metric, y, seed, n_jobs) if engine.way == "products" else ()
     for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
-        edges = edges_for(form, truth, exact, space.n_features, n_jobs)
+        edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
         if edges:
-            return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), exact, truth
-    return whole_rows(metric, y), exact, truth
+            return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), truth
+    return whole_rows(metric, y), truth
 
 
 class _Work:
@@ -118,7 +115,7 @@ class _Work:
     def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
-        self.form, self.exact, self._truth = small_form(engine, k, seed, n_jobs)
+        self.form, self._truth = small_form(engine, k, seed, n_jobs)
         log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
@@ -134,6 +131,12 @@ class _Work:
             self._truth = truth_of(self.engine, self.k, self.seed, self.n_jobs)
         return self._truth
 
+    @cached
+    def exact(self) -> Form:
+        """A form whose distances are those of exact search; made at the end, when it is needed."""
+        y, metric = self.engine.own()
+        return exact_form(self.engine.space, metric, y, self.n_jobs)
+
     @property
     def rows(self) -> tuple[Any, Any, Any, int]:
         """What every stage reads."""
@@ -144,7 +147,8 @@ class _Work:
     ) -> list[Any]:
         """Map a stage's function over blocks of rows, or of whatever there are `total` of."""
         total = self.engine.n_rows if total is None else total
-        return map_blocks(function, total, self.n_jobs, smallest, self.stages(stage, total))
+        tick = self.stages(stage, total) if stage else None
+        return map_blocks(function, total, self.n_jobs, smallest, tick)
 
     def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""

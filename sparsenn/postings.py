@@ -27,6 +27,7 @@ Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows ma
 TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
+MOST_PARTS, WORTH_PART = 8, 2**18  # of rows that become lists; values from which one more pays
 
 
 @entry
@@ -67,6 +68,11 @@ def _transpose_back(starts, ids, values, first, last, indptr, indices, data):
                 indices[place[row]] = c
                 data[place[row]] = values[s]
                 place[row] += 1
+
+
+def parts_for(n_jobs: int | None, n_values: int) -> int:
+    """In how many parts to turn rows into lists, or back: each reads all."""
+    return min(count_jobs(n_jobs), MOST_PARTS, 1 + n_values // WORTH_PART)
 
 
 def even_parts(starts: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int64]:
@@ -119,7 +125,7 @@ def invert(
     np.cumsum(starts, out=starts)
     rank = np.empty(0, np.int32) if rank is None else rank
     ids, values = np.empty(len(rows.indices), np.int32), np.empty(len(rows.data), np.float32)
-    cuts = even_parts(starts, count_jobs(n_jobs))
+    cuts = even_parts(starts, parts_for(n_jobs, len(ids)))
 
     def fill(a: int, b: int) -> None:
         _fill_lists(rows.indptr, rows.indices, rows.data, rank, starts, cuts[a], cuts[b], ids, values)
@@ -136,7 +142,7 @@ def renumber_in_place(rows: Rows, postings: Postings, n_jobs: int | None = 1) ->
 
     Lists written back as rows come out sorted by the new columns, without sorting.
     """
-    cuts = even_parts(rows.indptr, count_jobs(n_jobs))
+    cuts = even_parts(rows.indptr, parts_for(n_jobs, len(rows.indices)))
 
     def fill(a: int, b: int) -> None:
         p = postings

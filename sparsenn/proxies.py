@@ -108,8 +108,8 @@ class ProxyEngine:
         self._made: Proxy = make(space.bound.params, matrix, lambda: _own_distances(space, rows, n_jobs))
         cheap, embedded = fit_space(self._made.rows(matrix), self._made.metric, None)
         self._size = _largest_sum(embedded)
-        self.proxy = ExactEngine(cheap, embedded)
-        self.exact = ExactEngine(space, rows) if exact is None else exact
+        self.proxy = ExactEngine(cheap, embedded, n_jobs)
+        self.exact = ExactEngine(space, rows, n_jobs) if exact is None else exact
 
     @property
     def n_rows(self) -> int:

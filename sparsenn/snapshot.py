@@ -1,9 +1,8 @@
 """A state as named arrays and a description that JSON can hold, and back.
 
-What took work is kept: rows, inverted lists, the neighbour graph, and what queries have prepared (heads, links, small
-forms of rows, calibrations), so that an index that is loaded answers at once. A short snapshot, for pickles, has the
-rows, the graph and the links of the search only: what takes long for its size. A metric is kept by its name and
-parameters: what it compiles is found again.
+What took work for its size is kept: rows, the neighbour graph, the links of the search, calibrations. A whole snapshot
+has inverted lists, heads and small forms of rows too, so that an index that is loaded answers at once. A metric is kept
+by its name and parameters: what it compiles is found again.
 """
 
 import dataclasses
@@ -159,7 +158,7 @@ def _pack_answers(answers: Answers, packer: Packer, whole: bool) -> dict[str, An
         "cost": packer.put("cost", answers.exact_cost),
         "calibrations": packer.put("calibrations", calibrations),
         "last": None if last is None else last.k,
-        "learnt": packer.put("learnt", learnt) if whole else None,
+        "learnt": packer.put("learnt", learnt),
         "searcher": _pack_searcher(searcher, packer) if whole and searcher is not None else None,
         "walk": None if walk is None or (whole and searcher is not None) else _pack_walk(*walk, packer),
     }
@@ -262,7 +261,7 @@ def _unpack_engine(
         if rank is None:
             rows = rows.copy()  # the engine takes them over, and may write to them
         else:
-            check_held(rows, rank, space.n_features)
+            check_held(rows, rank, space)
         if base:
             return make_engine(space, rows, recipe, rank)
         return ExactEngine(space, rows, recipe.n_jobs(), rank is not None, rank), None  # small parts have no lists

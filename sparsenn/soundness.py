@@ -87,10 +87,10 @@ def check_engine(engine: ExactEngine) -> None:
         _check_patterns(engine.patterns, store, n)
 
 
-def check_held(rows: Rows, rank: Any, m: int) -> None:
+def check_held(rows: Rows, rank: Any, space: Space) -> None:
     """Check rows whose columns an engine numbered, whose `check_rows` were well."""
-    check_rank(rank, m)
-    _check(rows.container == "csr", "columns are numbered, but rows are not sparse")
+    check_rank(rank, space.n_features)
+    _check(rows.container == "csr" and space.termwise, "columns are numbered, but have no lists")
     for begin in range(1, len(rows.indices), PIECE):
         piece = rows.indices[begin - 1 : begin + PIECE]
         falls = np.flatnonzero(piece[1:] <= piece[:-1]) + begin  # may be where rows begin only
@@ -191,6 +191,8 @@ def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any,
         sound = basis.axes.shape == (len(basis.mean), min(basis.width, m)) and len(basis.mean) == m
         sound = sound and basis.width == 4 * width > 0
         _check(sound and bool(np.isfinite(basis.axes).all()), "the basis is not one of the columns")
+        moved = isinstance(basis.factor, float) and np.isfinite(basis.factor) and not (basis.factor and basis.centred)
+        _check(moved, "the basis does not say how rows were moved")
         statistics = 2 if basis.centred else statistics
         words = x._replace(data=np.zeros_like(x.data))  # bytes are no numbers of four bytes
         check_rows("sketches", words, n, width, "dense")

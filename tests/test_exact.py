@@ -6,6 +6,7 @@ import scipy.sparse as sp
 
 import sparsenn as sn
 from sparsenn import postings, termwise
+from sparsenn.rows import as_rows
 from tests import naive
 
 # one of each kind: bound by norms, by masses, not at all; disjoint rows the farthest, or not
@@ -280,3 +281,24 @@ def test_an_empty_query_touches_no_list():
     empty = np.flatnonzero(np.diff(X.indptr) == 0)[:3]
     assert indices[0, : len(empty)].tolist() == empty.tolist()
     assert (distances[0, len(empty) :] == 1).all()
+
+
+@pytest.mark.parametrize("n_columns", [0, 1, 3, 400])
+def test_lists_do_not_depend_on_threads(n_columns, monkeypatch):
+
+    monkeypatch.setattr(postings, "WORTH_PART", 1)
+    rng = np.random.default_rng(n_columns)
+    matrix = sp.csr_matrix((rng.random((50, n_columns)) < 0.2) * rng.integers(1, 9, (50, n_columns)), dtype=np.float32)
+    for some in (matrix, matrix[:1], matrix[:0]):
+        rows = as_rows(some)
+        rank = postings.rank_columns(rows)
+        columns = np.argsort(rank)
+        for jobs in (1, 2, 64):
+            lists = postings.invert(rows, n_columns, rank, jobs)
+            want = some.tocsc()[:, columns]
+            np.testing.assert_array_equal(lists.indptr, want.indptr)
+            np.testing.assert_array_equal(lists.ids, want.indices)
+            np.testing.assert_array_equal(lists.values, want.data)
+            back = postings.renumber_in_place(rows.copy(), lists, jobs)
+            np.testing.assert_array_equal(back.indices, want.tocsr().indices)
+            np.testing.assert_array_equal(back.data, want.tocsr().data)

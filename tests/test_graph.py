@@ -243,7 +243,7 @@ def test_sketches_keep_the_nearest(metric):
     forms = list(compact.sketched(engine.space, whole, y, np.uint64(0), 1))
     assert forms[0].z.data.nbytes == 3000 * 128
     for form in forms:
-        assert 10 <= compact.edges_for(form, truth, compact.whole_rows(whole, y), 300, 1) <= 25
+        assert 10 <= compact.edges_for(form, truth, whole, y, 300, 1) <= 25
         again = next(f for f in compact.sketched(engine.space, whole, y, np.uint64(0), 2) if f.name == form.name)
         np.testing.assert_array_equal(again.z.data.view(np.int8), form.z.data.view(np.int8))
     graph = sn.Index(metric, n_neighbors=10, method="graph").fit(rows).neighbor_graph
@@ -259,9 +259,7 @@ def test_sketches_that_keep_too_little_are_not_offered():
     assert widths == [512]
     form = compact.coded(engine.space, whole, y, compact.Code("uint8", 2.0, -6.0))
     truth = compact.truth_of(engine, 10, np.uint64(0), 1)
-    assert (
-        compact.edges_for(form, truth, compact.whole_rows(whole, y), 500, 1) == 0
-    )  # a grid so coarse loses the nearest
+    assert compact.edges_for(form, truth, whole, y, 500, 1) == 0  # a grid so coarse loses the nearest
 
 
 @pytest.mark.parametrize("metric", ["euclidean", "sqeuclidean", "cosine", "dot"])
@@ -288,15 +286,43 @@ def test_bytes_of_whole_numbers_measure_to_the_last_bit(metric, monkeypatch):
     assert compact.exact_form(engine.space, whole, y, 1).name == "whole rows"
 
 
+def test_one_value_that_is_no_byte_is_seen_by_whatever_thread(monkeypatch):
+    monkeypatch.setattr(compact, "WORTH_FORM", 1)
+    rows = np.random.default_rng(0).integers(0, 256, (4000, 12)).astype(np.float32)
+    for row, jobs in ((0, 2), (3999, 2), (2047, 3), (None, 3)):
+        other = rows.copy()
+        if row is not None:
+            other[row, 11] = 0.5
+        engine = engine_of(other, "euclidean")
+        y, whole = engine.own()
+        form = compact.exact_form(engine.space, whole, y, jobs)
+        assert form.name == ("whole numbers as bytes" if row is None else "whole rows")
+
+
 def test_graphs_of_whole_numbers_have_the_distances_of_exact_search():
     rng = np.random.default_rng(1)
     centres = rng.integers(30, 220, (40, 400))
     rows = (centres[rng.integers(0, 40, 3000)] + rng.integers(-30, 31, (3000, 400))).astype(np.float32)
     graph = sn.Index("euclidean", n_neighbors=10, method="graph", random_state=0).fit(rows).neighbor_graph
     exact = sn.Index("euclidean", n_neighbors=10, method="exact").fit(rows).neighbor_graph
+    again = sn.Index("euclidean", n_neighbors=10, method="graph", random_state=0, n_jobs=2).fit(rows).neighbor_graph
+    np.testing.assert_array_equal(again.indices, graph.indices)
     same = graph.indices == exact.indices
     assert same.mean() > 0.9
     np.testing.assert_array_equal(graph.distances[same], exact.distances[same])
+
+
+def test_a_few_rows_that_come_to_many_find_their_neighbours():
+    """Descent does not stop because they are few."""
+    rows = clusters(6000, 24)
+    new = rows[5900:]
+    index = sn.Index("euclidean", n_neighbors=10, method="graph").fit(rows[:5900])
+    index.neighbor_graph  # noqa: B018
+    index.add(new)
+    exact = sn.exact_neighbors(rows, new, 11, metric="euclidean").distances[:, 1:]
+    found = index.neighbor_graph.distances[5900:]
+    fresh = sn.Index("euclidean", n_neighbors=10, method="graph").fit(rows).neighbor_graph.distances[5900:]
+    assert naive.recall(found, exact) > naive.recall(fresh, exact) - 0.02
 
 
 def two_scales(rng):

@@ -245,3 +245,16 @@ def test_the_longest_rows():
     M.has_sorted_indices = False
     check_canonical(as_rows(M))
     assert as_rows(M).data.size == n
+
+
+@pytest.mark.parametrize("bits", [1, 8, 9, 10, 18, 19, 27, 28, 31])
+def test_columns_of_long_rows_are_sorted_whatever_their_number(bits):
+    rng = np.random.default_rng(bits)
+    columns = rng.choice(2**bits, min(200, 2**bits), replace=False) if bits < 20 else rng.integers(0, 2**bits - 1, 200)
+    columns = np.append(np.unique(columns), 2**bits - 1 - (bits == 31))
+    columns = np.unique(columns)
+    mixed = rng.permutation(columns).astype(np.int64)
+    matrix = sp.csr_matrix((np.arange(1.0, len(mixed) + 1), mixed, [0, len(mixed)]), shape=(1, 2**bits - (bits == 31)))
+    rows = as_rows(matrix)
+    np.testing.assert_array_equal(rows.indices, columns)
+    np.testing.assert_array_equal(rows.data, 1 + np.argsort(mixed))

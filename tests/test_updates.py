@@ -1,5 +1,6 @@
 """An index that changes: ids, graphs that go on, calls that fail or are interrupted, threads, forks, blocks of rows."""
 
+import json
 import linecache
 import os
 import pickle
@@ -335,6 +336,13 @@ def test_altered_rows_of_a_compact_index_are_found_before_they_are_followed(tmp_
             storage.save(tmp_path / "y.sn", stored.contents, {**stored.arrays, "base.indices": falling}, "0.1")
             with pytest.raises(ValueError, match="do not rise"):
                 sn.Index.load(tmp_path / "y.sn", mmap=True).query(rows, 1)
+        elif metric == "chebyshev":  # which has no lists
+            crafted = json.loads(json.dumps(stored.contents))
+            crafted["state"]["segments"][0]["engine"]["rank"] = {"array": "rank", "dtype": "<i4"}
+            rank = np.arange(rows.shape[1], dtype=np.int32)
+            storage.save(tmp_path / "y.sn", crafted, {**stored.arrays, "rank": rank}, "0.1")
+            with pytest.raises(ValueError, match="have no lists"):
+                sn.Index.load(tmp_path / "y.sn").query(rows, 1)
         crafted = {**stored.contents, "state": {**stored.contents["state"], "n_features": 3}}
         storage.save(tmp_path / "y.sn", crafted, stored.arrays, "0.1")
         with pytest.raises(ValueError, match="do not fit together"):
