@@ -24,6 +24,7 @@ from sparsenn.compact import (
 )
 from sparsenn.descent import (
     EMPTY,
+    Graph,
     descend,
     edges_of,
     empty_graph,
@@ -122,7 +123,20 @@ class _Work:
         # after heads the one round looks at fewer than k neighbours
         edges = max(k, plan.max_candidates) if plan.seeds == "heads" else max(k + EXTRA, LEAST, plan.max_candidates)
         scale = scale_for(*self.rows, seed)
-        self.graph = empty_graph(n, min(max(edges, self.form.edges), max(n - 1, 1)), scale)
+        width = min(max(edges, self.form.edges), max(n - 1, 1))
+        self._shape = n, width, scale
+        self._graph: Graph | None = None
+
+    @property
+    def graph(self) -> Graph:
+        """The edges so far; takes no memory before it is asked for."""
+        if self._graph is None:
+            self._graph = empty_graph(*self._shape)
+        return self._graph
+
+    @graph.setter
+    def graph(self, graph: Graph) -> None:
+        self._graph = graph
 
     @property
     def truth(self) -> Truth:
@@ -152,13 +166,14 @@ class _Work:
 
     def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
         """Fill the graph with what the seeds find."""
-        plan, graph = self.plan, self.graph
+        plan = self.plan
         if joined is not None and given is not None:
             self._go_on(given, joined)
             return
         if plan.seeds == "heads":
             self._look_up()
             return
+        graph = self.graph
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
         elif plan.seeds == "forest":
