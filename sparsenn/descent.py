@@ -38,12 +38,17 @@ def empty_graph(n: int, k: int, scale: float = 1.0) -> Graph:
 
 def edges_of(graph: Graph) -> npt.NDArray[np.int32]:
     """Ids of each row's edges, -1 for none."""
-    return listed_of(graph.keys) >> 1
+    ids = np.empty(graph.keys.shape, np.int32)
+    _write_ids(graph.keys, ids)
+    return ids
 
 
-def listed_of(keys: npt.NDArray[np.int64]) -> npt.NDArray[np.int32]:
-    """Lower halves of edges: 2·id + fresh, -1 for none."""
-    return (keys & 0xFFFFFFFF).astype(np.uint32).view(np.int32)
+@entry
+def _write_ids(keys, ids):
+    """Ids of edges, without the room that expressions of arrays take."""
+    for i in range(keys.shape[0]):
+        for c in range(keys.shape[1]):
+            ids[i, c] = np.int32(keys[i, c] & 0xFFFFFFFF) >> 1
 
 
 @entry
