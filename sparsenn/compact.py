@@ -134,7 +134,7 @@ def _encode_whole(values, start, stop, codes):
     for i in range(start, stop):
         bits, broken = np.int32(0), np.int32(0)
         for t in range(np.uint64(m)):
-            code = np.int32(values[i, t])
+            code = np.int32(min(max(values[i, t], np.float32(-1)), np.float32(256)))
             bits |= code
             broken |= np.int32(np.float32(code) != values[i, t])
             codes[i, t] = np.uint8(code)
@@ -164,7 +164,7 @@ def exact_form(space: Space, metric: Compiled, store: Store, n_jobs: int | None)
     words = codes.reshape(-1).view(np.float32)
     x = Store(np.arange(n + 1) * (width // 4), np.arange(width // 4, dtype=np.int32), words, store.stats)
     small = metric._replace(
-        measure=traversal.inner_whole(),
+        measure=traversal.inner_bytes(width, signed=False),
         settle=traversal.finish(record.finish, record.additive, record.factor),
         refine=0,
     )

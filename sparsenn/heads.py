@@ -16,7 +16,7 @@ from sparsenn._jit import call_float, entry, kernel, prefetch
 from sparsenn.descent import Graph, measure_into
 from sparsenn.distance import BLOCK, Compiled, Store, scatter, unscatter
 from sparsenn.heap import Heap, kth_smallest, make_heap, push
-from sparsenn.postings import Postings, weigh_list
+from sparsenn.postings import Postings, room_for, weigh_list
 from sparsenn.termwise import NO_RADIUS, loosened, make_workspace, scan_met
 
 WINDOW = 2**17  # rows whose sums are held at once: of 2^16 to 2^18 this was best, 60 % of the time of one window
@@ -57,8 +57,7 @@ def _cut_lists(address, params, starts, ids, values, stats, head, new_starts, ne
 
 def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int) -> Postings:
     """Lists of at most `head` rows each."""
-    starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(postings.indptr), head))])
-    ids, values = np.empty(starts[-1], np.uint32), np.empty(starts[-1], np.float32)
+    starts, ids, values = room_for(postings, head)
     _cut_lists(
         metric.impact,
         metric.params,

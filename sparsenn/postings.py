@@ -11,6 +11,7 @@ bound of what the row can still add (`rest`), and where its columns below the ti
 
 from collections import namedtuple
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -80,6 +81,12 @@ def even_parts(starts: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int6
     cuts = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1))
     cuts[0], cuts[-1] = 0, len(starts) - 1
     return cuts
+
+
+def room_for(postings: Postings, most: int) -> tuple[npt.NDArray[np.int64], Any, Any]:
+    """Where lists cut to `most` rows begin, and room for their rows and values."""
+    starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(postings.indptr), most))])
+    return starts, np.empty(starts[-1], np.uint32), np.empty(starts[-1], np.float32)
 
 
 @entry

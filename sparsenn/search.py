@@ -21,7 +21,7 @@ from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.heap import kth_smallest, make_heap
 from sparsenn.parallel import map_blocks
-from sparsenn.postings import Postings, even_parts, weigh_list
+from sparsenn.postings import Postings, even_parts, room_for, weigh_list
 from sparsenn.rerank import rank_listed
 from sparsenn.results import Neighbors
 from sparsenn.termwise import STRIDE, least_shared, make_workspace
@@ -403,8 +403,7 @@ def tiered_heads(postings: Postings, forward: Store, metric: Compiled, n_jobs: i
     shift = word_bits(forward.stats.shape[1])
     if not shift:
         return None
-    starts = np.concatenate([[0], np.cumsum(np.minimum(np.diff(postings.indptr), TIERS[-1]))])
-    ids, values = np.empty(starts[-1], np.uint32), np.empty(starts[-1], np.float32)
+    starts, ids, values = room_for(postings, TIERS[-1])
     cuts = even_parts(postings.indptr, PARTS)
 
     def fill(a: int, b: int) -> float:

@@ -41,7 +41,7 @@ HARVEST = n64(F64, n64, f64, U32, F32, n64, F64, f64, U32, F64, n64)
 
 ONE, TWO = np.uint64(1), np.uint64(2)
 AHEAD = 6  # rows of look-ahead for the prefetch: 4 to 6 were best (355 -> 110 ns a cold row)
-NEXT = 3  # the same of rows of bytes
+AHEAD_BYTES = 2560  # the same for rows of bytes
 AHEAD_VALUES = 1024  # the same for dense rows, in values: at least 2 rows, at most AHEAD
 
 
@@ -117,15 +117,20 @@ def gather(step, packed=False):
     return callback(loop, MEASURE, _key("gather", step, "packed" if packed else "plain"))
 
 
-def inner_bytes(width):
-    """Inner products of rows of `width` signed bytes; as a constant it lets LLVM leave no loop over them."""
+def inner_bytes(width, signed=True):
+    """Inner products of rows of `width` bytes, exact while they stay below 2^31.
+
+    The width is a constant, so that LLVM may leave no loop over it.
+    """
+    kind = np.int8 if signed else np.uint8
+    distance = min(max(AHEAD_BYTES // width, 2), AHEAD)
 
     def loop(p, n_p, x_indices, x_values, n_x, w, starts, stops, indices, data, rows, m, out):
-        x, data_ = carray(x_values, (width,), np.int8), carray(data, (1,), np.int8)
+        x, data_ = carray(x_values, (width,), kind), carray(data, (1,), kind)
         rows_, out_ = carray(rows, (m,)), carray(out, (m,))
         for i in range(m):
-            if i + AHEAD < m:
-                ahead = np.int64(rows_[i + AHEAD]) * width
+            if i + distance < m:
+                ahead = np.int64(rows_[i + distance]) * width
                 for z in range(ahead, ahead + width, 64):
                     prefetch(data_, z)
             begin = np.uint64(rows_[i]) * np.uint64(width)
@@ -137,30 +142,7 @@ def inner_bytes(width):
 
     arguments = list(MEASURE.args)
     arguments[3] = arguments[9] = types.voidptr
-    return callback(loop, types.void(*arguments), f"inner_bytes.{width}")
-
-
-def inner_whole():
-    """Inner products of rows of whole numbers of a byte, exact while they stay below 2^31."""
-
-    def loop(p, n_p, x_indices, x_values, n_x, w, starts, stops, indices, data, rows, m, out):
-        width = np.int64(n_x) * 4  # rows go as float32
-        x, data_ = carray(x_values, (width,), np.uint8), carray(data, (1,), np.uint8)
-        rows_, out_ = carray(rows, (m,)), carray(out, (m,))
-        for i in range(m):
-            if i + NEXT < m:
-                ahead = np.int64(rows_[i + NEXT]) * width
-                for z in range(ahead, ahead + width, 64):
-                    prefetch(data_, z)
-            begin = np.uint64(rows_[i]) * np.uint64(width)
-            total = np.int32(0)
-            for t in range(np.uint64(width)):
-                total = np.int32(total + np.int32(np.int32(x[t]) * np.int32(data_[begin + t])))
-            out_[i] = total
-
-    arguments = list(MEASURE.args)
-    arguments[3] = arguments[9] = types.voidptr
-    return callback(loop, types.void(*arguments), "inner_whole")
+    return callback(loop, types.void(*arguments), f"inner_bytes.{width}.{kind.__name__}")
 
 
 @kernel
