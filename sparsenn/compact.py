@@ -39,7 +39,7 @@ FEWEST_BITS, WORD = 6, 32  # of a packed value; a word
 PARTS = 64  # sketches have a multiple of so many bytes: a cache line
 KEPT = 0.9  # of the rows' variance that a sketch must keep
 REACH = 4.0  # standard deviations that a byte spans
-SURVEYED, BLOCK_ROWS = 2**16, 4096  # values looked at before all are; rows projected at once
+SURVEYED, BLOCK_ROWS = 2**16, 1024  # values looked at before all are; rows projected at once
 WIDEST_WHOLE = 2**31 // 255**2  # columns of which sums of products of bytes stay below 2^31
 WORTH_FORM = 2**20  # values of all rows together from which dense ones are made small
 
@@ -259,7 +259,7 @@ def _sketch(record: Any, metric: Compiled, store: Store, basis: "Basis", n_jobs:
     """Project all rows and round them to bytes."""
     mean, axes = basis.mean, basis.axes
     m = len(store.indices)
-    first = store.data[: BLOCK_ROWS * m].reshape(-1, m) @ axes - (mean @ axes).astype(np.float32)
+    first = store.data[: 4096 * m].reshape(-1, m) @ axes - (mean @ axes).astype(np.float32)
     basis = basis._replace(step=max(REACH * float(first.std()) / 127, 1e-30))
     express = express_by(basis)
     with one_blas_thread:
@@ -292,8 +292,8 @@ def express_by(basis: Basis) -> Callable[..., Store]:
         matrix, codes, offsets = rows.data.reshape(n, m), np.zeros((n, width), np.int8), np.zeros(n)
 
         def project(begin: int, end: int) -> None:
-            for a in range(begin, end, BLOCK_ROWS):
-                part = matrix[a : min(a + BLOCK_ROWS, end)]
+            for a in range(begin * BLOCK_ROWS, min(end * BLOCK_ROWS, n), BLOCK_ROWS):  # the same for any threads
+                part = matrix[a : a + BLOCK_ROWS]
                 turned = part @ axes
                 turned -= shift
                 turned *= np.float32(1 / step)
@@ -302,7 +302,7 @@ def express_by(basis: Basis) -> Callable[..., Store]:
                 if centred or factor:  # x·y = (x − μ)·(y − μ) + (x·μ − μ²/2) + (y·μ − μ²/2)
                     offsets[a : a + len(part)] = part @ narrow - offset
 
-        map_blocks(project, n, jobs, BLOCK_ROWS)
+        map_blocks(project, -(-n // BLOCK_ROWS), jobs, 1)
         stats = rows.stats
         if factor:
             stats = stats - factor * offsets

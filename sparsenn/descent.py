@@ -19,7 +19,6 @@ import numpy.typing as npt
 from sparsenn._jit import bits_of, entry, float_of, kernel, prefetch
 from sparsenn._random import draw
 from sparsenn.distance import BLOCK, Compiled, Store, evaluate, scatter, unscatter
-from sparsenn.heap import kth_smallest
 from sparsenn.termwise import make_workspace
 
 log = logging.getLogger("sparsenn")
@@ -124,10 +123,6 @@ def measure_into(metric, y, z, i, m, ws, graph):
     for r in range(m):
         ws.out[r] *= graph.scale
     worst = reach_of(graph.keys[i, k - 1])
-    if m > 2 * k and worst == np.inf:  # an empty list need not take rows that soon fall out
-        for r in range(m):
-            ws.spare[r] = ws.out[r]
-        worst = kth_smallest(ws.spare, m, k - 1)
     for r in range(m):
         if ws.out[r] <= worst and insert(graph.keys, i, key_of(ws.out[r], np.int64(ws.rows[r]))):
             taken += 1
@@ -328,20 +323,19 @@ def measure_leaves(metric, y, z, n_features, rows, begins, leaf_of, start, stop,
     for i in range(start, stop):
         seen[i] = i
         scatter(y, i, ws.w)
-        m = 0
+        m = np.int64(0)
         for t in range(n_trees):
             if i + 1 < stop:
                 prefetch(rows, begins[leaf_of[i + 1, t]])
             leaf = leaf_of[i, t]
             for at in range(begins[leaf], begins[leaf + 1]):
-                row = rows[at]
-                if seen[row] != i:
-                    seen[row] = i
-                    ws.rows[m] = row
-                    m += 1
-                    if m == BLOCK:
-                        measure_into(metric, y, z, i, m, ws, graph)
-                        m = 0
+                row = np.uint64(rows[at])
+                ws.rows[m] = row
+                m += np.int64(seen[row] != i)
+                seen[row] = i
+                if m == BLOCK:
+                    measure_into(metric, y, z, i, m, ws, graph)
+                    m = np.int64(0)
         measure_into(metric, y, z, i, m, ws, graph)
         unscatter(y, i, ws.w)
 

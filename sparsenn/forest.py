@@ -21,54 +21,55 @@ UNEVEN = 0.05  # a smaller share on one side is no split
 
 
 @kernel
-def measure_both(metric, y, z, a, b, rows, begin, end, ws, left, right):
-    """Surrogates of ``rows[begin:end]`` from the rows `a` and `b`, block by block, which stays in cache."""
-    for first in range(begin, end, BLOCK):
+def partition(metric, y, z, a, b, rows, begin, end, chance, ws, spare, seed, node):
+    """Bring the rows nearer to row `a` than to `b` to the front; returns where the others begin.
+
+    Ties go by chance, or all rows. Without branches, which would be mispredicted: a row is written to both sides, and
+    one of them moves on.
+    """
+    at = begin
+    others = np.int64(0)
+    for first in range(begin, end, BLOCK):  # which stay in cache
         m = min(BLOCK, end - first)
         for r in range(m):
             ws.rows[r] = rows[first + r]
-        for side in range(2):
-            i, out = (a, left) if side == 0 else (b, right)
-            scatter(y, i, ws.w)
-            evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
-            unscatter(y, i, ws.w)
+        if not chance:
+            scatter(y, a, ws.w)
+            evaluate(metric, y, a, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
+            unscatter(y, a, ws.w)
             for r in range(m):
-                out[first + r] = ws.out[r]
-
-
-@kernel
-def partition(rows, begin, end, left, right, chance, seed, node):
-    """Bring the rows nearer to the left one to the front; returns where the others begin. Ties go by chance."""
-    spare = end
-    at = begin
-    while at < spare:
-        if chance or left[at] == right[at]:
-            goes_left = mixed(seed, node, rows[at]) & np.uint64(1) == np.uint64(0)
-        else:
-            goes_left = left[at] < right[at]
-        if goes_left:
-            at += 1
-        else:
-            spare -= 1
-            rows[at], rows[spare] = rows[spare], rows[at]
-            left[at], left[spare] = left[spare], left[at]
-            right[at], right[spare] = right[spare], right[at]
+                ws.spare[r] = ws.out[r]
+            scatter(y, b, ws.w)
+            evaluate(metric, y, b, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
+            unscatter(y, b, ws.w)
+        for r in range(m):
+            row = ws.rows[r]
+            left = np.int64(ws.spare[r] < ws.out[r])
+            if chance or ws.spare[r] == ws.out[r]:
+                left = np.int64(mixed(seed, node, row) & np.uint64(1))
+            rows[at] = row
+            at += left
+            spare[others] = row
+            others += 1 - left
+    for r in range(others):
+        rows[at + r] = spare[r]
     return at
 
 
 @kernel
-def split(metric, y, z, rows, begin, end, ws, left, right, seed, node):
+def split(metric, y, z, rows, begin, end, ws, spare, seed, node):
     """Split a node by two of its rows; returns where the right side begins."""
     n = end - begin
-    for attempt in range(DRAWS):
+    for attempt in range(DRAWS + 1):
         a = begin + draw(seed, node, 2 * attempt, n)
         b = begin + draw(seed, node, 2 * attempt + 1, n - 1)
         b += b >= a
-        measure_both(metric, y, z, np.int64(rows[a]), np.int64(rows[b]), rows, begin, end, ws, left, right)
-        middle = partition(rows, begin, end, left, right, False, seed, node + np.uint64(attempt))
-        if min(middle - begin, end - middle) >= max(UNEVEN * n, 1.0):
-            return middle
-    return partition(rows, begin, end, left, right, True, seed, node)
+        left, right, chance = np.int64(rows[a]), np.int64(rows[b]), attempt == DRAWS
+        own = node + np.uint64(attempt)
+        middle = partition(metric, y, z, left, right, rows, begin, end, chance, ws, spare, seed, own)
+        if chance or min(middle - begin, end - middle) >= max(UNEVEN * n, 1.0):
+            break
+    return middle
 
 
 @entry
@@ -77,7 +78,7 @@ def _grow(metric, y, z, n_features, seed, leaf_size, max_depth):
     n = y.indptr.shape[0] - 1
     ws = make_workspace(0, n_features)
     rows = np.arange(n).astype(np.uint32)
-    left, right = np.empty(n, np.float64), np.empty(n, np.float64)
+    spare = np.empty(n, np.uint32)
     ends = np.empty(n, np.int64)
     n_leaves = 0
     begins, stops = np.empty(max_depth + 2, np.int64), np.empty(max_depth + 2, np.int64)
@@ -90,7 +91,7 @@ def _grow(metric, y, z, n_features, seed, leaf_size, max_depth):
         middle = begin
         if end - begin > leaf_size:
             if depth < max_depth:
-                middle = split(metric, y, z, rows, begin, end, ws, left, right, seed, node)
+                middle = split(metric, y, z, rows, begin, end, ws, spare, seed, node)
             else:  # too deep for a split by distance to help: equal pieces
                 middle = begin + leaf_size
         if begin < middle < end:

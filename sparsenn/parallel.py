@@ -98,9 +98,9 @@ def map_blocks(
     `tick` is told how many of the n are done after each block.
     """
     jobs = count_jobs(n_jobs)
-    size = max(smallest, -(-n // (8 * jobs))) if jobs > 1 else max(n, 1)
-    if tick is not None and jobs == 1:
-        size = max(smallest, -(-n // 16))
+    parts = min(8 * jobs if jobs > 1 else 1 if tick is None else 16, max(n // smallest, 1))
+    parts -= parts % jobs if parts > jobs else 0  # as many for each thread
+    size = max(-(-n // parts), 1)
     starts = range(0, n, size)
 
     def block(start: int) -> T:
