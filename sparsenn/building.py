@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -12,7 +12,7 @@ from sparsenn.blocks import is_blocks, read_blocks
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine, fit_space, inverse_of
 from sparsenn.metrics import resolve
-from sparsenn.neighborgraph import Stages, build_graph
+from sparsenn.neighborgraph import Known, Stages, build_graph
 from sparsenn.parallel import map_blocks
 from sparsenn.planning import Plan, Settings, make_plan
 from sparsenn.proxies import ProxyEngine, has_proxy
@@ -36,13 +36,6 @@ class Recipe:
     seed: np.uint64
     n_jobs: Callable[[], int | None]  # that of the index when it is needed
     stages: Stages
-
-
-class Known(NamedTuple):
-    """What is left of a graph: edges by place, -1 for none, and which rows have all of theirs."""
-
-    edges: npt.NDArray[np.int32]
-    joined: npt.NDArray[np.bool_]
 
 
 def read_rows(data: Any, recipe: Recipe) -> tuple[Space, Rows]:
@@ -105,7 +98,7 @@ def plan_graph(
     recipe: Recipe,
     given: npt.NDArray[np.int32] | None,
     now: bool = False,
-    known: "Known | None" = None,
+    known: Known | None = None,
 ) -> tuple[Plan, Neighbors | None]:
     """Make a plan, and the graph if it wants one; `now`: also where the plan leaves it until it is asked for.
 
@@ -114,9 +107,8 @@ def plan_graph(
     plan = make_plan(engine, recipe.n_neighbors, recipe.method, recipe.settings, given is not None)
     if plan.method == "exact" or (plan.method == "heads" and not now):
         return plan, None
-    own, joined = plan, None
+    own = plan
     if known is not None:
-        given, joined = known
         own = replace(plan, gives_up=False, n_iters=max(plan.n_iters, 1))
     graph = build_graph(
         engine,
@@ -126,7 +118,7 @@ def plan_graph(
         given=given,
         n_jobs=recipe.n_jobs(),
         stages=recipe.stages,
-        joined=joined,
+        known=known,
     )
     if graph is None:
         reason = "descent found too few of the nearest, and exact search is cheaper than more of it"

@@ -38,6 +38,8 @@ FINE_WORD = 2.0**-6  # the same for packed values, as a share of their median
 FEWEST_BITS, WORD = 6, 32  # of a packed value; a word
 PARTS = 64  # sketches have a multiple of so many bytes: a cache line
 KEPT = 0.9  # of the rows' variance that a sketch must keep
+SHARE = 16  # times as much as the sketches that are kept beside them do rows take
+CLIPPED, RECHECKED = 0.01, 1024  # share of values beyond a byte, of further rows; how many of these are looked at
 REACH = 4.0  # standard deviations that a byte spans
 SURVEYED, BLOCK_ROWS = 2**16, 1024  # values looked at before all are; rows projected at once
 WIDEST_WHOLE = 2**31 // 255**2  # columns of which sums of products of bytes stay below 2^31
@@ -325,6 +327,79 @@ def sketch_form(record: Any, metric: Compiled, basis: Basis, x: Store) -> Form:
     return Form(f"sketches of {basis.width} bytes", small, x, x, express=express_by(basis), basis=basis)
 
 
+class Learnt(NamedTuple):
+    """What making a graph of some rows told.
+
+    How they were made small (`basis` and sketches `x`, where there are any), from how many rows that was learnt, how
+    many candidates took part, and the recall that was measured.
+    """
+
+    k: int
+    n_rows: int
+    basis: Basis | None
+    x: Store | None
+    edges: int
+    blur: float
+    width: int
+    recall: float | None
+
+
+def kept_small(form: Form, values_per_row: float) -> bool:
+    """Whether sketches may be kept beside the rows: they take little, and are much work to make."""
+    return form.basis is not None and SHARE * form.basis.width <= 4 * values_per_row
+
+
+def form_again(
+    learnt: Learnt,
+    space: Space,
+    metric: Compiled,
+    store: Store,
+    places: npt.NDArray[np.int64] | None,
+    n_jobs: int | None,
+) -> Form | None:
+    """Make dense rows small as others were before; `places`: of each of them among those, -1 for none.
+
+    None where sketches do not fit rows that are new.
+    """
+    if not learnt.edges:
+        return whole_rows(metric, store)
+    if learnt.basis is None:
+        return replace(coded(space, metric, store), edges=learnt.edges, blur=learnt.blur)
+    new = np.zeros(0, np.int64) if places is None else np.flatnonzero(places < 0)
+    if not still_fits(learnt.basis, store, new):
+        return None
+    express = express_by(learnt.basis)
+    with one_blas_thread:
+        if learnt.x is None:
+            x = express(store, n_jobs)
+        elif places is None:
+            x = learnt.x
+        else:
+            x = _spliced(learnt.x, places, new, express(take(store, new), n_jobs))
+    form = sketch_form(space.bound.metric, metric, learnt.basis, x)
+    return replace(form, edges=learnt.edges, blur=learnt.blur)
+
+
+def _spliced(old: Store, places: npt.NDArray[np.int64], new: npt.NDArray[np.int64], others: Store) -> Store:
+    """Rows that stand at `places` of the old ones, and the `new` ones."""
+    n, width = len(places), len(old.indices)
+    words, stats = old.data.reshape(-1, width)[places], old.stats[:, places]
+    words[new], stats[:, new] = others.data.reshape(-1, width), others.stats
+    return Store(np.arange(n + 1) * width, old.indices, words.reshape(-1), stats)
+
+
+def still_fits(basis: Basis | None, store: Store, rows: npt.NDArray[np.int64]) -> bool:
+    """Whether sketches keep as much of some of these rows as of those by which the axes were chosen."""
+    if basis is None or not len(rows):
+        return True
+    m = len(store.indices)
+    some = store.data.reshape(-1, m)[rows[:: max(len(rows) // RECHECKED, 1)]] - basis.mean.astype(np.float32)
+    turned = some @ basis.axes
+    total = float((some * some).sum(dtype=np.float64))
+    clipped = float((np.abs(turned) > 127 * basis.step).mean())
+    return float((turned * turned).sum(dtype=np.float64)) >= KEPT * total and clipped <= CLIPPED
+
+
 class Truth(NamedTuple):
     """Sampled rows, their exact nearest neighbours, and the distance of the last of those."""
 
@@ -333,15 +408,55 @@ class Truth(NamedTuple):
     reach: npt.NDArray[np.float32]
 
 
-def truth_of(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> Truth:
-    """Exact neighbours of some rows."""
+def sampled(n: int, seed: np.uint64) -> npt.NDArray[np.int64]:
+    """Some of n rows."""
+    return np.sort(np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False))
+
+
+def truth_of(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None, form: Form | None = None) -> Truth:
+    """Exact neighbours of some rows; with a form of which it is known how many edges hold them, among these."""
     n = engine.n_rows
-    rows = np.sort(np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False))
+    rows = sampled(n, seed)
     k = min(k, n - 1)
     if k < 1:
         return Truth(rows, 0, np.zeros(len(rows), np.float32))
-    far = engine.nearest_of(rows, k, n_jobs).distances[:, -1]
+    if form is None or not form.edges:
+        far = engine.nearest_of(rows, k, n_jobs).distances[:, -1]
+    else:
+        y, metric = engine.own()
+        ids = nearest_by(form, rows, min(form.edges, n - 1), n, engine.space.n_features, n_jobs)
+        far = np.sort(distances_to(metric, y, engine.space.n_features, rows, ids), axis=1)[:, k - 1]
     return Truth(rows, k, (far + np.float32(1e-6) * np.abs(far)).astype(np.float32))
+
+
+def nearest_by(
+    form: Form, rows: npt.NDArray[np.int64], most: int, n: int, n_features: int, n_jobs: int | None
+) -> npt.NDArray[np.int64]:
+    """The nearest by a form of some rows, themselves among them: `most` and one."""
+    m, own = len(rows), take(form.x, rows)
+    ids, near = np.empty((m, most + 1), np.int64), np.empty((m, most + 1), np.float32)
+    listing = list_rows(NO_FILTER, n, m)
+
+    def search(a: int, b: int) -> None:
+        ws = open_workspace(0, n_features, NO_FILTER)
+        nearest_blockwise(form.metric, own, form.z, listing, ws, a, b, False, ids, near)
+
+    map_blocks(search, m, n_jobs, -(-m // 2))
+    return ids
+
+
+def distances_to(
+    exact: Compiled, y: Store, n_features: int, rows: npt.NDArray[np.int64], ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.float32]:
+    """True distances of rows to listed ones, in the order of the lists; infinity for themselves."""
+    m = len(rows)
+    found = np.empty(ids.shape, np.float32)
+    all_ = np.arange(max(len(y.indptr) - 1, m))
+    for c in range(ids.shape[1]):  # one at a time, so that they stay in order
+        room = np.empty((m, 1), np.int64)
+        nearest_listed(exact, y, y, n_features, rows, ids[:, c : c + 1], all_, all_, 0, m, room, found[:, c : c + 1])
+    found[ids == rows[:, None]] = np.inf
+    return found
 
 
 def recall_of(truth: Truth, distances: npt.NDArray[np.float32]) -> float:
@@ -354,28 +469,12 @@ def recall_of(truth: Truth, distances: npt.NDArray[np.float32]) -> float:
 
 def edges_for(form: Form, truth: Truth, exact: Compiled, y: Store, n_features: int, n_jobs: int | None) -> int:
     """How many of the nearest by a form hold the truly nearest of the sampled rows; 0 where they would be too many."""
-    n, m = len(y.indptr) - 1, len(truth.rows)
+    n = len(y.indptr) - 1
     most = min(int(MOST * truth.k) + SPARE, n - 1)
     if truth.k < 1:
         return 1
-    own = take(form.x, truth.rows)
-    ids, near = np.empty((m, most + 1), np.int64), np.empty((m, most + 1), np.float32)
-
-    listing = list_rows(NO_FILTER, n, m)
-
-    def search(a: int, b: int) -> None:
-        ws = open_workspace(0, n_features, NO_FILTER)
-        nearest_blockwise(form.metric, own, form.z, listing, ws, a, b, False, ids, near)
-
-    map_blocks(search, m, n_jobs, -(-m // 2))
-    found = np.empty((m, most + 1), np.float32)
-    all_ = np.arange(max(n, m))
-    for c in range(most + 1):  # one at a time, so that they stay in the form's order
-        room = np.empty((m, 1), np.int64)
-        nearest_listed(
-            exact, y, y, n_features, truth.rows, ids[:, c : c + 1], all_, all_, 0, m, room, found[:, c : c + 1]
-        )
-    found[ids == truth.rows[:, None]] = np.inf
+    ids = nearest_by(form, truth.rows, most, n, n_features, n_jobs)
+    found = distances_to(exact, y, n_features, truth.rows, ids)
     hits = np.minimum(np.cumsum(found <= truth.reach[:, None], axis=1), truth.k).mean(axis=0) / truth.k
     enough = int(np.argmax(hits >= CLEAR))
     return enough if hits[enough] >= CLEAR else 0

@@ -24,10 +24,12 @@ from sparsenn.termwise import make_workspace
 log = logging.getLogger("sparsenn")
 # A row's edges, nearest first, each in one number: the surrogate as float32 in its upper half, made so that numbers
 # order as surrogates do; below it 2·id + whether the edge came in the last round.
-# `scale`: a power of two that brings surrogates within float32's range.
-Graph = namedtuple("Graph", "keys scale")
+# `scale`: a power of two that brings surrogates within float32's range. The first `known` rows have met each other in
+# an earlier descent: an edge between two of them is never fresh, and they are not measured from each other again.
+Graph = namedtuple("Graph", "keys scale known", defaults=(np.int64(0),))
 EMPTY = np.int64(2**63 - 1)
 LOW = 0x7FFFFFFF
+WALL = 0xFFFFFFFE  # in place of an id: no edge, but none that is farther is taken there
 
 
 def empty_graph(n: int, k: int, scale: float = 1.0) -> Graph:
@@ -95,6 +97,12 @@ def reach_of(key):
 
 
 @kernel
+def no_edge(key):
+    """Whether a place holds none."""
+    return np.int32(key & 0xFFFFFFFF) < 0
+
+
+@kernel
 def insert(keys, i, key):
     """Take an edge that is not there yet into row `i` if it is near enough; returns whether it was.
 
@@ -120,11 +128,13 @@ def measure_into(metric, y, z, i, m, ws, graph):
     evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
     taken = 0
     k = np.int64(graph.keys.shape[1])
+    known = graph.known if i < graph.known else np.int64(0)
     for r in range(m):
         ws.out[r] *= graph.scale
     worst = reach_of(graph.keys[i, k - 1])
     for r in range(m):
-        if ws.out[r] <= worst and insert(graph.keys, i, key_of(ws.out[r], np.int64(ws.rows[r]))):
+        row = np.int64(ws.rows[r])
+        if ws.out[r] <= worst and insert(graph.keys, i, key_of(ws.out[r], row) - np.int64(row < known)):
             taken += 1
             worst = min(worst, reach_of(graph.keys[i, k - 1]))
     return taken
@@ -149,7 +159,7 @@ def _count_fresh(keys, start, stop):
     fresh = 0
     for i in range(start, stop):
         for key in keys[i]:
-            fresh += np.int64(key & 1) & np.int64(key != EMPTY)
+            fresh += np.int64(key & 1) & np.int64(not no_edge(key))
     return fresh
 
 
@@ -228,6 +238,16 @@ def _list_both_ways(by_rank, begins, back, start, stop, lists, graph):
         lists.ends[i, 0], lists.ends[i, 1] = fresh, m
 
 
+@kernel
+def mark_edges(keys, i, seen):
+    """Mark a row and those that it has edges to as seen."""
+    seen[i] = i
+    for c in range(keys.shape[1]):
+        if no_edge(keys[i, c]):
+            break
+        seen[id_of(keys[i, c])] = i
+
+
 @entry
 def _join(metric, y, z, n_features, lists, start, stop, graph):
     """Measure rows [start, stop) against the neighbours of their neighbours; returns (taken, measured)."""
@@ -236,14 +256,11 @@ def _join(metric, y, z, n_features, lists, start, stop, graph):
     taken = 0
     measured = 0
     for i in range(start, stop):
-        seen[i] = i
-        for c in range(graph.keys.shape[1]):
-            if graph.keys[i, c] == EMPTY:
-                break
-            seen[id_of(graph.keys[i, c])] = i
+        mark_edges(graph.keys, i, seen)
         m = np.int64(0)
         scatter(y, i, ws.w)
         own_fresh, own_end = lists.ends[i, 0], lists.ends[i, 1]
+        known = np.uint64(graph.known if i < graph.known else 0)
         for c in range(own_end):
             if c + 3 < own_end:
                 ahead = np.int64(lists.ids[i, c + 3])
@@ -254,7 +271,7 @@ def _join(metric, y, z, n_features, lists, start, stop, graph):
             for e in range(lists.ends[near, 1] if c < own_fresh else lists.ends[near, 0]):
                 far = np.uint64(lists.ids[near, e])
                 ws.rows[m] = far
-                m += np.int64(seen[far] != i)  # a branch would be mispredicted
+                m += np.int64((seen[far] != i) & (far >= known))  # a branch would be mispredicted
                 seen[far] = i
             if m > BLOCK - lists.ids.shape[1]:
                 taken += measure_into(metric, y, z, i, m, ws, graph)
@@ -272,7 +289,7 @@ def measure_given(metric, y, z, n_features, candidates, start, stop, graph):
     ws = make_workspace(0, n_features)
     seen = np.full(graph.keys.shape[0], -1, np.int32)
     for i in range(start, stop):
-        seen[i] = i
+        mark_edges(graph.keys, i, seen)
         scatter(y, i, ws.w)
         m = 0
         for c in range(candidates.shape[1]):
@@ -288,16 +305,24 @@ def measure_given(metric, y, z, n_features, candidates, start, stop, graph):
 
 
 @entry
-def measure_drawn(metric, y, z, n_features, seed, start, stop, graph):
-    """Fill the lists of rows [start, stop) that are not full with rows drawn at random."""
+def close_lists(keys, first, k):
+    """Let those of the `first` rows that have `k` edges take none that is farther than these."""
+    for i in range(first):
+        if not no_edge(keys[i, k - 1]):
+            keys[i, k:] = (keys[i, k - 1] >> 32 << 32) | WALL
+
+
+@entry
+def measure_drawn(metric, y, z, n_features, seed, start, stop, graph, least):
+    """Give those of the rows [start, stop) that have fewer than `least` edges some to rows drawn at random."""
     n, k = graph.keys.shape
     ws = make_workspace(0, n_features)
     for i in range(start, stop):
-        if graph.keys[i, k - 1] != EMPTY:
+        if graph.keys[i, least - 1] != EMPTY:
             continue
         scatter(y, i, ws.w)
         m = 0
-        for c in range(min(2 * k, BLOCK)):
+        for c in range(min(2 * least, BLOCK)):
             row = draw(seed, i, c, n)
             new = row != i
             for e in range(k):
@@ -341,9 +366,12 @@ def measure_leaves(metric, y, z, n_features, rows, begins, leaf_of, start, stop,
 
 
 def widened(graph: Graph, k: int) -> Graph:
-    """Return the graph with room for at least `k` edges a row."""
+    """Return the graph with room for at least `k` edges a row, where any rows may become edges."""
     more = max(k - graph.keys.shape[1], 0)
-    return graph._replace(keys=np.pad(graph.keys, ((0, 0), (0, more)), constant_values=EMPTY))
+    keys = np.pad(graph.keys, ((0, 0), (0, more)), constant_values=EMPTY)
+    if graph.known:
+        keys[(keys & 0xFFFFFFFF) == WALL] = EMPTY
+    return graph._replace(keys=keys, known=np.int64(0))
 
 
 def _list(graph: Graph, lists: Lists, width: int, over_rows: Callable[..., list[Any]]) -> None:

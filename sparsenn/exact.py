@@ -83,6 +83,7 @@ class ExactEngine:
         self.rank: npt.NDArray[np.int32] | None = None
         self.patterns: Patterns | None = None
         self._spare: list[Any] = []
+        self.learnt: Any = None  # how a graph of these rows was made (`compact.Learnt`)
         if rows.container == "csr" and space.termwise and lists:
             self.way = "postings"
             self.rank = rank_columns(rows) if rank is None else rank

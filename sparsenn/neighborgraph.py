@@ -4,7 +4,7 @@ import logging
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import chain
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -12,10 +12,13 @@ import numpy.typing as npt
 from sparsenn.compact import (
     WORTH_FORM,
     Form,
+    Learnt,
     Truth,
     coded,
     edges_for,
     exact_form,
+    form_again,
+    kept_small,
     packed,
     recall_of,
     sketched,
@@ -25,6 +28,7 @@ from sparsenn.compact import (
 from sparsenn.descent import (
     EMPTY,
     Graph,
+    close_lists,
     descend,
     edges_of,
     empty_graph,
@@ -45,12 +49,26 @@ from sparsenn.results import Neighbors
 EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
 FEWER_TREES = 3  # for rows that come to others, whose neighbours lead on
+NEARLY_ALL = 0.98  # share of the nearest that rows know of each other from which they need not look for more
 BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
 log = logging.getLogger("sparsenn")
 # Told the name of a stage and how many of the rows it will see; returns what is told each block of them.
 Stages = Callable[[str, int], Callable[[int], object] | None]
+
+
+class Known(NamedTuple):
+    """What an earlier graph tells of one of these and of other rows.
+
+    edges: ids of neighbours, -1 for none, and which rows have all of theirs (`joined`). places: of each row among those
+    of the earlier graph, -1 for none. learnt: what making that told.
+    """
+
+    edges: npt.NDArray[np.int32]
+    joined: npt.NDArray[np.bool_]
+    places: npt.NDArray[np.int64]
+    learnt: Learnt | None
 
 
 def silent(stage: str, n: int) -> None:
@@ -66,12 +84,12 @@ def build_graph(
     given: npt.NDArray[np.int32] | None,
     n_jobs: int | None,
     stages: Stages = silent,
-    joined: npt.NDArray[np.bool_] | None = None,
+    known: Known | None = None,
 ) -> Neighbors | None:
     """Make the graph that `plan` describes; the same seed gives the same bits for any number of threads.
 
-    With `joined`, some rows have all the neighbours in `given` that earlier descent found among them: descent begins at
-    the edges of the others, which the plan's seeds find.
+    With `known`, some rows have all the neighbours that earlier descent found among them: descent begins at the edges
+    of the others, which the plan's seeds find.
 
     None where the plan may give up, and exact search is cheaper than what would still have to be done.
     """
@@ -79,10 +97,11 @@ def build_graph(
     if n > MOST_ROWS:
         raise ValueError(f"a graph takes at most {MOST_ROWS} rows, got {n}: take method='exact'")
     asked, k = k, min(k, max(n - 1, 1))
-    work = _Work(engine, k, plan, seed, n_jobs, stages)
-    work.begin(given, joined)
+    work = _Work(engine, k, plan, seed, n_jobs, stages, known)
+    work.begin(given, known)
     if not work.improve():
         return None
+    engine.learnt = work.learnt
     found = work.result()
     del work  # its graph and rows are as large as the result
     _fill(engine, found, n_jobs)
@@ -93,14 +112,24 @@ def build_graph(
     return found
 
 
-def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None) -> tuple[Form, Truth | None]:
-    """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's."""
+def small_form(
+    engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None, known: Known | None = None
+) -> tuple[Form, Truth | None]:
+    """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's.
+
+    What a graph of these rows, or of most of them, has told is taken as it is, if it fits the others too.
+    """
     space = engine.space
     y, metric = engine.own()
     if space.container == "csr":
         return packed(space, metric, y), None
     if space.dense_term is None or y.data.size < WORTH_FORM:
         return whole_rows(metric, y), None
+    learnt, places = (known.learnt, known.places) if known else (engine.learnt, None)
+    if learnt is not None and learnt.k == k and (known or learnt.n_rows == engine.n_rows):
+        form = form_again(learnt, space, metric, y, places, n_jobs)
+        if form is not None:
+            return form, None
     truth = truth_of(engine, k, seed, n_jobs)
     sketches = sketched(space, metric, y, seed, n_jobs) if engine.way == "products" else ()
     for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
@@ -113,15 +142,30 @@ def small_form(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None)
 class _Work:
     """A graph in the making, in the order and under the form of the rows that suit it."""
 
-    def __init__(self, engine: ExactEngine, k: int, plan: Any, seed: np.uint64, n_jobs: int | None, stages: Stages):
+    def __init__(
+        self,
+        engine: ExactEngine,
+        k: int,
+        plan: Any,
+        seed: np.uint64,
+        n_jobs: int | None,
+        stages: Stages,
+        known: Known | None = None,
+    ):
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
-        self.form, self._truth = small_form(engine, k, seed, n_jobs)
+        self.form, self._truth = small_form(engine, k, seed, n_jobs, known)
+        self._inherited = known.learnt if known and self._truth is None else None
+        if self._truth is None and self.form.edges:
+            self._truth = truth_of(engine, k, seed, n_jobs, self.form)
+        self.width = max(plan.max_candidates, self._inherited.width if self._inherited else 0)
+        self._sketches = self.form.x if self.form.basis and kept_small(self.form, engine.values_per_row) else None
+        self._found: float | None = None
         log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
         # after heads the one round looks at fewer than k neighbours
-        edges = max(k, plan.max_candidates) if plan.seeds == "heads" else max(k + EXTRA, LEAST, plan.max_candidates)
+        edges = max(k, self.width) if plan.seeds == "heads" else max(k + EXTRA, LEAST, self.width)
         scale = scale_for(*self.rows, seed)
         width = min(max(edges, self.form.edges), max(n - 1, 1))
         self._shape = n, width, scale
@@ -137,6 +181,13 @@ class _Work:
     @graph.setter
     def graph(self, graph: Graph) -> None:
         self._graph = graph
+
+    @property
+    def learnt(self) -> Learnt:
+        """What this tells those who add to these rows, or search them."""
+        form = self.form
+        n_rows = self._inherited.n_rows if self._inherited else self.engine.n_rows
+        return Learnt(self.k, n_rows, form.basis, self._sketches, form.edges, form.blur, self.width, self._found)
 
     @property
     def truth(self) -> Truth:
@@ -164,21 +215,22 @@ class _Work:
         tick = self.stages(stage, total) if stage else None
         return map_blocks(function, total, self.n_jobs, smallest, tick)
 
-    def begin(self, given: npt.NDArray[np.int32] | None, joined: npt.NDArray[np.bool_] | None = None) -> None:
+    def begin(self, given: npt.NDArray[np.int32] | None, known: Known | None = None) -> None:
         """Fill the graph with what the seeds find."""
         plan = self.plan
-        if joined is not None and given is not None:
-            self._go_on(given, joined)
+        if known:
+            self._go_on(known)
             return
         if plan.seeds == "heads":
             self._look_up()
             return
         graph = self.graph
+        width = graph.keys.shape[1]
         if plan.seeds == "given" and given is not None:
             self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph))
         elif plan.seeds == "forest":
             self._grow()
-        self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph))
+        self.over("random rows", lambda a, b: measure_drawn(*self.rows, self.seed, a, b, graph, width))
 
     def _reorder(self, order: npt.NDArray[np.int64]) -> npt.NDArray[np.int64]:
         """Put the rows into another order, from now on; returns the place of each."""
@@ -188,33 +240,40 @@ class _Work:
         place[order] = np.arange(len(order))
         return place
 
-    def _go_on(self, given: npt.NDArray[np.int32], joined: npt.NDArray[np.bool_]) -> None:
+    def _go_on(self, known: Known) -> None:
         """Begin with edges between rows that were joined before; seeds find those of the others, offered backwards too.
 
-        From then on the rows that were joined stand first.
+        From then on the rows that were joined stand first. Where they have found nearly all of their nearest, they take
+        no others that are farther than those, and do not look for each other.
         """
+        given, joined = known.edges, known.joined
         n, first = self.engine.n_rows, int(joined.sum())
-        narrow, width = self.graph, self.graph.keys.shape[1]
+        narrow, width, heads = self.graph, self.graph.keys.shape[1], self.plan.seeds == "heads"
         # what the others find, and more of it than they keep: a row may be near to one that has many nearer
-        keys = np.empty((n, max(self.plan.head_width, width)), np.int64)
+        keys = np.empty((n, max(self.plan.head_width if heads else 2 * width, width)), np.int64)
         keys[first:] = EMPTY
-        self.graph = narrow._replace(keys=keys)
-        if self.plan.seeds == "heads":
+        self.graph = graph = narrow._replace(keys=keys)
+        if heads:
             place = self._look_up(joined)
             place = np.arange(n) if place is None else place  # they stand so already
         else:
             forest = self.plan.seeds == "forest"
             place = self._grow(joined) if forest else self._reorder(_last(np.arange(n), ~joined))
-            rows, seed, graph = self.rows, self.seed, self.graph
-            self.over("random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph), n - first)
+            rows, seed = self.rows, self.seed
+            self.over(
+                "random rows", lambda a, b: measure_drawn(*rows, seed, a + first, b + first, graph, width), n - first
+            )
         named = np.append(place, -1)  # -1 stays
-        given, joined = named[given[self.order]].astype(np.int32), np.arange(n) < first
-        candidates = np.hstack([given[:first], list_back(keys, first, BACK)])
-        self.graph = narrow
-        narrow.keys[first:] = keys[first:, :width]
-        self.over("given graph", lambda a, b: measure_given(*self.rows, candidates, a, b, self.graph), first)
-        ids = edges_of(self.graph)
-        self.graph.keys[(ids >= 0) & joined[:, None] & joined[ids]] &= ~np.int64(1)  # fresh no more
+        given = named[given[self.order[:first]]].astype(np.int32)
+        back = list_back(keys, first, BACK)
+        self.graph = graph = narrow._replace(known=np.int64(first))
+        graph.keys[first:] = keys[first:, :width]
+        self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph), first)
+        if known.learnt is None or known.learnt.recall is None or known.learnt.recall >= NEARLY_ALL:
+            close_lists(graph.keys, first, self.k)
+        else:
+            self.graph = graph = graph._replace(known=np.int64(0))
+        self.over("found back", lambda a, b: measure_given(*self.rows, back, a, b, graph), first)
 
     def _look_up(self, joined: npt.NDArray[np.bool_] | None = None) -> npt.NDArray[np.int64] | None:
         """Measure the best of each row's candidates by the heads of inverted lists; returns its place if it moves.
@@ -284,20 +343,22 @@ class _Work:
 
         Returns False where the plan would rather have exact search.
         """
-        plan, width, wider = self.plan, self.plan.max_candidates, list(self.plan.wider)
+        plan, wider = self.plan, [further for further in self.plan.wider if further[0] > self.width]
         while True:
-            descend(*self.rows, self.graph, width=width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over)
+            descend(
+                *self.rows, self.graph, width=self.width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over
+            )
             if not wider:
                 return True
-            recall = self._recall()
-            log.info("%d candidates: recall %.3f of some rows", width, recall)
+            recall = self._found = self._recall()
+            log.info("%d candidates: recall %.3f of some rows", self.width, recall)
             if recall >= plan.aim:
                 return True
-            width, seconds = wider.pop(0)
+            self.width, seconds = wider.pop(0)
             if plan.gives_up and seconds > plan.exact_seconds:
-                log.info("exact search is cheaper than %d candidates", width)
+                log.info("exact search is cheaper than %d candidates", self.width)
                 return False
-            self.graph = widened(self.graph, min(width, self.engine.n_rows - 1))
+            self.graph = widened(self.graph, min(self.width, self.engine.n_rows - 1))
 
     def _recall(self) -> float:
         """Share of the truly nearest of some rows that the graph has."""

@@ -16,10 +16,11 @@ import numpy as np
 import numpy.typing as npt
 
 from sparsenn.blocks import join_rows, widen_rows
-from sparsenn.building import Known, Recipe, make_answers, make_engine, original_rows, plan_graph
+from sparsenn.building import Recipe, make_answers, make_engine, original_rows, plan_graph
 from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
+from sparsenn.neighborgraph import Known
 from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows
 from sparsenn.state import Numbers, Segment, State
@@ -35,7 +36,7 @@ SMALL, JOINS = 512, 1  # rows of a segment that joins whatever comes next; of on
 SCANNED, SCANNED_WIDE, WIDE = 128, 512, 32
 COPIED_AT_ONCE = 2**20  # values copied by one thread
 WORTH_GRAPH = 0.5  # share of rows that must have kept all neighbours for a graph to be gone on with
-LEARNT = 2.0  # times as many rows as were there, up to which a calibration is believed
+LEARNT = 2.0  # times as many rows as were there, up to which what these told is believed
 
 
 def first_state(
@@ -184,9 +185,10 @@ def _known(state: State, numbers: Numbers, recipe: Recipe) -> Known | None:
     place[base.live_places] = now
     before = graph.indices[base.live_places]
     near = place[before]
-    edges, joined = np.full((n, k), -1, np.int32), np.zeros(n, np.bool_)
+    edges, joined, places = np.full((n, k), -1, np.int32), np.zeros(n, np.bool_), np.full(n, -1, np.int64)
+    places[now] = base.live_places
     edges[now], joined[now] = near, ((before < 0) == (near < 0)).all(axis=1)
     if joined.mean() < WORTH_GRAPH:
         return None
-
-    return Known(edges, joined)
+    learnt = base.engine.learnt
+    return Known(edges, joined, places, learnt if learnt is None or n <= LEARNT * learnt.n_rows else None)

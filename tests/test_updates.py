@@ -186,6 +186,24 @@ def test_few_removed_rows_leave_most_of_a_graph(monkeypatch):
     assert naive.recall(graph.distances, exact.neighbor_graph.distances) > 0.97
 
 
+def test_a_graph_that_goes_on_has_no_row_twice(monkeypatch):
+    """Rows that have lost a neighbour are joined anew, and still neighbours of others; lists are widened meanwhile."""
+    monkeypatch.setattr(updates, "FEW", 0)
+    rng = np.random.default_rng(0)
+    for turn in range(60):
+        n, dims = rng.integers(4, 14), rng.integers(1, 4)
+        index = sn.Index("euclidean", method="graph", n_neighbors=3, random_state=turn)
+        index.fit(rng.integers(0, 3, (n, dims)))
+        for _ in range(3):
+            index.neighbor_graph  # noqa: B018
+            index.add(rng.integers(0, 3, (rng.integers(1, 5), dims)))
+            index.remove(rng.choice(index.ids, 1))
+        graph = index.neighbor_graph
+        for row in graph.indices.tolist():
+            there = [i for i in row if i >= 0]
+            assert len(set(there)) == len(there) == min(3, len(index) - 1)
+
+
 def compiled_types(index):
     """Types of all that compiled code is given: entries are called without a look at them."""
     import numba
