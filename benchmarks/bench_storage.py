@@ -240,6 +240,7 @@ def _update_lines(name, method, quick):
         index = made(rows[: ends[0]])
         common.touch_memory()
         took = sum(seconds(lambda i=index, a=a, b=b: i.add(rows[a:b])) for a, b in zip(ends, ends[1:], strict=False))
+        took += seconds(lambda i=index: [segment.engine for segment in i._now().segments])  # by the first query, else
         adding = min(adding, took)
         if method == "graph":
             both = min(both, took + seconds(lambda i=index: i.neighbor_graph))

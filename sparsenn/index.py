@@ -538,7 +538,7 @@ class Index(Living):
         )
         how += f"; queries {state.answers.way}"
         rows = f"{state.n_rows:,} {engine.space.container} rows x {engine.space.n_features:,} columns"
-        size = sum(segment.engine.nbytes for segment in state.segments)
+        size = sum(segment.nbytes for segment in state.segments)
         return f"Index(metric={name}, method={plan.method!r}: {how}, {rows}, {size / 1e6:.1f} MB)"
 
 

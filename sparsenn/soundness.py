@@ -222,7 +222,7 @@ def _check_form(engine: ExactEngine, form: str, x: Store, z: Store, params: Any,
 def check_state(state: State) -> None:
     """Check what is told of the rows: numbers, ids, graph; the engines have been checked."""
     for segment in state.segments:
-        n = segment.engine.n_rows
+        n = segment.n_rows
         if segment.numbers is not None:
             _check_layout("numbers", (segment.numbers,), "i8")
             _check(len(segment.numbers) == n and bool((np.diff(segment.numbers) > 0).all()), "rows are not numbered")

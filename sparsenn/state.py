@@ -32,13 +32,42 @@ NOWHERE = np.int64(2**63 - 1)  # rank of no row
 SPARE = (1.5, 4)  # rows asked for beyond k: so many times those that may have been removed, and more
 
 
+class Waiting:
+    """Added rows that are indexed when they are first searched: rows that come in the meantime are indexed with them.
+
+    Attributes
+    ----------
+    n_rows : int
+    rows : Rows or None
+        As the user numbers their columns; None once they are indexed.
+    """
+
+    def __init__(self, space: Space, rows: Rows, lists: bool, n_jobs: int | None):
+        self.n_rows = len(rows)
+        self.rows: Rows | None = rows
+        self._space, self._lists, self._n_jobs = space, lists, n_jobs
+
+    @cached
+    def engine(self) -> ExactEngine:
+        """The rows, indexed."""
+        rows = self.rows
+        if rows is None:  # another thread has just done it
+            made: ExactEngine = self.__dict__["engine"]
+            return made
+        # a copy, whose columns are renumbered: whoever adds may be reading these rows
+        engine = ExactEngine(self._space, rows.copy(), self._n_jobs, lists=self._lists)
+        self.__dict__["engine"] = engine
+        self.rows = None
+        return engine
+
+
 @dataclass(frozen=True, eq=False)
 class Segment:
     """Rows indexed together.
 
     Attributes
     ----------
-    engine : ExactEngine
+    held : ExactEngine or Waiting
     numbers : ndarray of int64, or None
         Number of each row, rising; None where it is the row's place.
     names : Names or None
@@ -49,21 +78,38 @@ class Segment:
         How queries are answered where not exactly.
     """
 
-    engine: ExactEngine
+    held: ExactEngine | Waiting
     numbers: Numbers | None = None
     names: Names | None = None
     live: npt.NDArray[np.bool_] | None = None
     answers: Answers | None = None
 
+    @property
+    def engine(self) -> ExactEngine:
+        """The rows, indexed."""
+        held = self.held
+        return held.engine if isinstance(held, Waiting) else held
+
+    @property
+    def n_rows(self) -> int:
+        """Rows, also those that have been removed."""
+        return self.held.n_rows
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the arrays held."""
+        rows = self.held.rows if isinstance(self.held, Waiting) else None
+        return self.engine.nbytes if rows is None else rows.nbytes
+
     @cached
     def n_live(self) -> int:
         """Rows that have not been removed."""
-        return self.engine.n_rows if self.live is None else int(self.live.sum())
+        return self.n_rows if self.live is None else int(self.live.sum())
 
     @cached
     def live_places(self) -> Numbers:
         """Places of the rows that have not been removed."""
-        places = np.arange(self.engine.n_rows) if self.live is None else np.flatnonzero(self.live)
+        places = np.arange(self.n_rows) if self.live is None else np.flatnonzero(self.live)
         return places.astype(np.int64, copy=False)
 
     def numbers_at(self, places: Numbers) -> Numbers:
@@ -78,7 +124,7 @@ class Segment:
 
     def find_numbers(self, wanted: Numbers) -> Numbers:
         """Places of rows that have not been removed, by number; -1 where there is none."""
-        n = self.engine.n_rows
+        n = self.n_rows
         if not n:
             return np.full(len(wanted), -1, np.int64)
         if self.numbers is None:
@@ -99,7 +145,7 @@ class Segment:
 
     def without(self, places: Numbers) -> npt.NDArray[np.bool_]:
         """Which rows are left when some are removed."""
-        live = np.ones(self.engine.n_rows, np.bool_) if self.live is None else self.live.copy()
+        live = np.ones(self.n_rows, np.bool_) if self.live is None else self.live.copy()
         live[places] = False
         return live
 
@@ -286,7 +332,7 @@ class State:
             return [None] * len(self.segments)
         parts: list[Filter | None] = []
         for segment, ranks in zip(self.segments, self.ranks, strict=True):
-            labels = np.full(segment.engine.n_rows, -1, np.int32)
+            labels = np.full(segment.n_rows, -1, np.int32)
             labels[segment.live_places] = filter.labels[ranks]
             parts.append(filter._replace(labels=labels))
         return parts

@@ -271,7 +271,7 @@ class TextIndex:
     def nbytes(self) -> int:
         """Bytes of the arrays held: rows and inverted lists, vocabulary, texts."""
         corpus, state = self._now()
-        engines = sum(segment.engine.nbytes for segment in state.segments)
+        engines = sum(segment.nbytes for segment in state.segments)
         vocabulary = getattr(corpus.made, "vocabulary_", None)
         held = 0 if not isinstance(corpus.made, TextVectorizer) or vocabulary is None else vocabulary.nbytes
         return engines + held + (0 if corpus.texts is None else corpus.texts.nbytes)

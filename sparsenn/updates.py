@@ -1,8 +1,8 @@
 """A state after rows have been added, removed or changed.
 
-New rows become a segment of their own, searched exactly beside the base. Small segments are joined as they come: one
-joins the segments before it that have no more rows than it has, so that a row is indexed again a few times only, and
-there are few segments. Rows that are removed are left out from then on. Where new or removed rows pass a share of all,
+New rows become a segment of their own, searched exactly beside the base, and indexed by the first query that comes.
+Small segments are joined as they come: one joins the segments before it that have no more rows than it has, so that a
+row is indexed again a few times only, and there are few segments. Rows that are removed are left out from then on. Where new or removed rows pass a share of all,
 the base is made again, of the rows that are there: its neighbour graph begins with the edges that it had and with what
 the seeds find for each new row, and descent looks at the neighbours of rows whose edges are new.
 
@@ -18,12 +18,11 @@ import numpy.typing as npt
 from sparsenn.blocks import join_rows, widen_rows
 from sparsenn.building import Recipe, make_answers, make_engine, original_rows, plan_graph
 from sparsenn.distance import Space
-from sparsenn.exact import ExactEngine
 from sparsenn.names import Names
 from sparsenn.neighborgraph import Known
 from sparsenn.parallel import map_blocks
 from sparsenn.rows import Rows
-from sparsenn.state import Numbers, Segment, State
+from sparsenn.state import Numbers, Segment, State, Waiting
 
 # Rows added since, as a share of the base, and removed, of all, from which the base is made again. That takes some .6
 # of a fresh build, so a row that was added costs .6 (1 + g) / g of its share: 2.4 times with a third, 3 with a quarter.
@@ -112,24 +111,27 @@ def _append(state: State, rows: Rows, numbers: Numbers, names: Names | None, rec
         parts.append(_live_part(segments.pop(), recipe.n_jobs()))
     joined, numbers, names = _sorted(parts, recipe.n_jobs())
     wide = size <= SCANNED_WIDE and joined.shape[1] >= WIDE * len(joined.data)
-    engine = ExactEngine(state.space, joined, recipe.n_jobs(), lists=not wide and size > SCANNED)
-    segments.append(Segment(engine, numbers, names))
+    waiting = Waiting(state.space, joined, not wide and size > SCANNED, recipe.n_jobs())
+    segments.append(Segment(waiting, numbers, names))
     return _purged(replace(state, segments=tuple(segments)), recipe)
 
 
 def _purged(state: State, recipe: Recipe) -> State:
     """State with its base made again, where enough has changed since it was made."""
-    held = sum(segment.engine.n_rows for segment in state.segments)
+    held = sum(segment.n_rows for segment in state.segments)
     newer = sum(segment.n_live for segment in state.segments[1:])
     grown = GROWN if state.answers.approximate or state.plan.method != "exact" else GROWN_EXACT
-    if newer > max(grown * state.base.engine.n_rows, FEW) or held - state.n_rows > GONE * held:
+    if newer > max(grown * state.base.n_rows, FEW) or held - state.n_rows > GONE * held:
         return rebuild(state, recipe)
     return state
 
 
 def _live_part(segment: Segment, n_jobs: int | None) -> tuple[Rows, Numbers, Names | None]:
     """Rows of a segment that are there, with their numbers and ids."""
-    rows, names, places = original_rows(segment.engine, n_jobs), segment.names, segment.live_places
+    rows = segment.held.rows if isinstance(segment.held, Waiting) else None
+    if rows is None:
+        rows = original_rows(segment.engine, n_jobs)
+    names, places = segment.names, segment.live_places
     if segment.live is None:
         return rows, segment.numbers_at(places), names
     return rows.take(places), segment.numbers_at(places), None if names is None else names.take(places)
@@ -156,7 +158,7 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
             return state
         segments = [replace(state.base, live=None)]  # a base of no rows cannot be made: these stay, removed
     rows, numbers, names = _sorted([_live_part(segment, recipe.n_jobs()) for segment in segments], recipe.n_jobs())
-    if len(segments) == 1 and segments[0].engine.rank is None:
+    if len(segments) == 1 and (isinstance(segments[0].held, Waiting) or segments[0].engine.rank is None):
         rows = rows.copy()  # those of the segment, which the new engine would renumber in place
     known = _known(state, numbers, recipe)
     rows = rows if space is None else widen_rows(rows, space.n_features)
@@ -164,7 +166,7 @@ def rebuild(state: State, recipe: Recipe, space: Space | None = None) -> State:
     engine, proxies = make_engine(space or state.space, rows, recipe)
     plan, graph = plan_graph(engine, recipe, None, known=known)
     answers = make_answers(engine, plan, graph, proxies, recipe)
-    if space is None and state.base.engine.n_rows <= LEARNT * n and n <= LEARNT * state.base.engine.n_rows:
+    if space is None and state.base.n_rows <= LEARNT * n and n <= LEARNT * state.base.n_rows:
         answers.inherit(state.answers)
     live = None if state.n_rows else np.zeros(n, np.bool_)
     base = Segment(engine, None if numbers[-1] == n - 1 else numbers, names, live, answers)
@@ -181,7 +183,7 @@ def _known(state: State, numbers: Numbers, recipe: Recipe) -> Known | None:
     if graph is None or graph.indices.shape[1] != k or not state.n_rows:
         return None
     now = np.searchsorted(numbers, base.numbers_at(base.live_places))  # where the base's rows stand
-    place = np.full(base.engine.n_rows + 1, -1, np.int64)
+    place = np.full(base.n_rows + 1, -1, np.int64)
     place[base.live_places] = now
     before = graph.indices[base.live_places]
     near = place[before]
