@@ -9,7 +9,8 @@ which rows are worth measuring again as they are:
 
 Dense rows of whole numbers up to 255 have one more, of bytes whose inner products are exact (`exact_form`).
 
-Whether a form of dense rows will do is measured on a sample of rows against exact search.
+Whether a form of dense rows will do is measured on a sample of rows against exact search; where a graph of most of them
+was made before, on a sample of the others.
 """
 
 from collections.abc import Callable, Iterator
@@ -39,7 +40,6 @@ FEWEST_BITS, WORD = 6, 32  # of a packed value; a word
 PARTS = 64  # sketches have a multiple of so many bytes: a cache line
 KEPT = 0.9  # of the rows' variance that a sketch must keep
 SHARE = 16  # times as much as the sketches that are kept beside them do rows take
-CLIPPED, RECHECKED = 0.01, 1024  # share of values beyond a byte, of further rows; how many of these are looked at
 REACH = 4.0  # standard deviations that a byte spans
 SURVEYED, BLOCK_ROWS = 2**16, 1024  # values looked at before all are; rows projected at once
 WIDEST_WHOLE = 2**31 // 255**2  # columns of which sums of products of bytes stay below 2^31
@@ -330,12 +330,15 @@ def sketch_form(record: Any, metric: Compiled, basis: Basis, x: Store) -> Form:
 class Learnt(NamedTuple):
     """What making a graph of some rows told.
 
-    How they were made small (`basis` and sketches `x`, where there are any), from how many rows that was learnt, how
-    many candidates took part, and the recall that was measured.
+    How they were made small (`name`, `basis` and sketches `x`, where there are any); of how many rows that was learnt,
+    or how many of these are left, and whether they are all that there are (`own`); how many candidates took part, and
+    the recall that was measured.
     """
 
     k: int
+    own: bool
     n_rows: int
+    name: str
     basis: Basis | None
     x: Store | None
     edges: int
@@ -359,15 +362,13 @@ def form_again(
 ) -> Form | None:
     """Make dense rows small as others were before; `places`: of each of them among those, -1 for none.
 
-    None where sketches do not fit rows that are new.
+    None where no form was found, or it is not one of these rows.
     """
-    if not learnt.edges:
-        return whole_rows(metric, store)
-    if learnt.basis is None:
-        return replace(coded(space, metric, store), edges=learnt.edges, blur=learnt.blur)
-    new = np.zeros(0, np.int64) if places is None else np.flatnonzero(places < 0)
-    if not still_fits(learnt.basis, store, new):
+    if not learnt.edges or (learnt.basis is not None and len(learnt.basis.mean) != len(store.indices)):
         return None
+    if learnt.basis is None:
+        form = coded(space, metric, store)
+        return replace(form, edges=learnt.edges, blur=learnt.blur) if form.name == learnt.name else None
     express = express_by(learnt.basis)
     with one_blas_thread:
         if learnt.x is None:
@@ -375,6 +376,7 @@ def form_again(
         elif places is None:
             x = learnt.x
         else:
+            new = np.flatnonzero(places < 0)
             x = _spliced(learnt.x, places, new, express(take(store, new), n_jobs))
     form = sketch_form(space.bound.metric, metric, learnt.basis, x)
     return replace(form, edges=learnt.edges, blur=learnt.blur)
@@ -383,21 +385,9 @@ def form_again(
 def _spliced(old: Store, places: npt.NDArray[np.int64], new: npt.NDArray[np.int64], others: Store) -> Store:
     """Rows that stand at `places` of the old ones, and the `new` ones."""
     n, width = len(places), len(old.indices)
-    words, stats = old.data.reshape(-1, width)[places], old.stats[:, places]
+    words, stats = old.data.reshape(-1, width)[places], np.ascontiguousarray(old.stats[:, places])
     words[new], stats[:, new] = others.data.reshape(-1, width), others.stats
     return Store(np.arange(n + 1) * width, old.indices, words.reshape(-1), stats)
-
-
-def still_fits(basis: Basis | None, store: Store, rows: npt.NDArray[np.int64]) -> bool:
-    """Whether sketches keep as much of some of these rows as of those by which the axes were chosen."""
-    if basis is None or not len(rows):
-        return True
-    m = len(store.indices)
-    some = store.data.reshape(-1, m)[rows[:: max(len(rows) // RECHECKED, 1)]] - basis.mean.astype(np.float32)
-    turned = some @ basis.axes
-    total = float((some * some).sum(dtype=np.float64))
-    clipped = float((np.abs(turned) > 127 * basis.step).mean())
-    return float((turned * turned).sum(dtype=np.float64)) >= KEPT * total and clipped <= CLIPPED
 
 
 class Truth(NamedTuple):
@@ -408,24 +398,17 @@ class Truth(NamedTuple):
     reach: npt.NDArray[np.float32]
 
 
-def sampled(n: int, seed: np.uint64) -> npt.NDArray[np.int64]:
-    """Some of n rows."""
-    return np.sort(np.random.default_rng(int(seed)).choice(n, min(SAMPLE, n), replace=False))
-
-
-def truth_of(engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None, form: Form | None = None) -> Truth:
-    """Exact neighbours of some rows; with a form of which it is known how many edges hold them, among these."""
+def truth_of(
+    engine: ExactEngine, k: int, seed: np.uint64, n_jobs: int | None, among: npt.NDArray[np.int64] | None = None
+) -> Truth:
+    """Exact neighbours of some rows, of all or `among` these."""
     n = engine.n_rows
-    rows = sampled(n, seed)
+    among = np.arange(n) if among is None else among
+    rows = among[np.sort(np.random.default_rng(int(seed)).choice(len(among), min(SAMPLE, len(among)), replace=False))]
     k = min(k, n - 1)
     if k < 1:
         return Truth(rows, 0, np.zeros(len(rows), np.float32))
-    if form is None or not form.edges:
-        far = engine.nearest_of(rows, k, n_jobs).distances[:, -1]
-    else:
-        y, metric = engine.own()
-        ids = nearest_by(form, rows, min(form.edges, n - 1), n, engine.space.n_features, n_jobs)
-        far = np.sort(distances_to(metric, y, engine.space.n_features, rows, ids), axis=1)[:, k - 1]
+    far = engine.nearest_of(rows, k, n_jobs).distances[:, -1]
     return Truth(rows, k, (far + np.float32(1e-6) * np.abs(far)).astype(np.float32))
 
 

@@ -366,11 +366,12 @@ def measure_leaves(metric, y, z, n_features, rows, begins, leaf_of, start, stop,
 
 
 def widened(graph: Graph, k: int) -> Graph:
-    """Return the graph with room for at least `k` edges a row, where any rows may become edges."""
+    """Return the graph with room for at least `k` edges a row, where all rows look for any others."""
     more = max(k - graph.keys.shape[1], 0)
     keys = np.pad(graph.keys, ((0, 0), (0, more)), constant_values=EMPTY)
     if graph.known:
         keys[(keys & 0xFFFFFFFF) == WALL] = EMPTY
+        keys[keys != EMPTY] |= 1
     return graph._replace(keys=keys, known=np.int64(0))
 
 

@@ -25,6 +25,7 @@ from sparsenn.rows import QUICK_ROWS, QUICK_VALUES, Rows, as_rows, read_quickly
 
 Tick = Callable[[int], object] | None
 READ_AT_ONCE = 1024  # rows copied by one thread
+MULTIPLIED = 24  # queries of one product, which reads all rows
 PRODUCTS = 2**23  # inner products held at once by one thread: 32 MiB
 ALL: npt.NDArray[np.int64] = np.zeros(0, np.int64)  # eligible rows of each query: all
 
@@ -69,6 +70,8 @@ class ExactEngine:
         The engine's number of each column, by which those of the rows have been renumbered before.
     """
 
+    learnt: Any = None  # what making a graph of these rows told (`compact.Learnt`)
+
     def __init__(
         self,
         space: Space,
@@ -83,7 +86,6 @@ class ExactEngine:
         self.rank: npt.NDArray[np.int32] | None = None
         self.patterns: Patterns | None = None
         self._spare: list[Any] = []
-        self.learnt: Any = None  # how a graph of these rows was made (`compact.Learnt`)
         if rows.container == "csr" and space.termwise and lists:
             self.way = "postings"
             self.rank = rank_columns(rows) if rank is None else rank
@@ -444,7 +446,7 @@ class ExactEngine:
         if way != "products":
             return map_blocks(block, n, n_jobs, tick=tick)
         with one_blas_thread:
-            return map_blocks(block, n, n_jobs, 16, tick)
+            return map_blocks(block, n, n_jobs, MULTIPLIED, tick)
 
 
 def inverse_of(rank: npt.NDArray[np.int32]) -> npt.NDArray[np.int32]:

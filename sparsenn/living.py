@@ -81,7 +81,7 @@ class Living:
         return self._now().names_of(numbers.astype(np.int64))
 
     def add(self, X: Any, *, ids: Any = None, new_columns: bool = False) -> npt.NDArray[Any]:  # noqa: N803
-        """Add rows. The next query finds them.
+        """Add rows. The next query finds them, and indexes them first.
 
         They are searched exactly beside the rows that were fitted, until they are a third as many: then all become
         one index again, whose neighbour graph begins with its former edges and what a search found for each new row.

@@ -50,6 +50,7 @@ EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
 FEWER_TREES = 3  # for rows that come to others, whose neighbours lead on
 NEARLY_ALL = 0.98  # share of the nearest that rows know of each other from which they need not look for more
+WALLED = 2.0  # blur of a form up to which the farthest of those bounds what may be nearer
 BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
@@ -117,7 +118,7 @@ def small_form(
 ) -> tuple[Form, Truth | None]:
     """Take the smallest form of the rows by which a sample of them finds its true neighbours, and that sample's.
 
-    What a graph of these rows, or of most of them, has told is taken as it is, if it fits the others too.
+    What a graph of these rows has told is taken as it is; what one of most of them told, if others do as well by it.
     """
     space = engine.space
     y, metric = engine.own()
@@ -125,13 +126,21 @@ def small_form(
         return packed(space, metric, y), None
     if space.dense_term is None or y.data.size < WORTH_FORM:
         return whole_rows(metric, y), None
-    learnt, places = (known.learnt, known.places) if known else (engine.learnt, None)
-    if learnt is not None and learnt.k == k and (known or learnt.n_rows == engine.n_rows):
-        form = form_again(learnt, space, metric, y, places, n_jobs)
-        if form is not None:
+    products = engine.way == "products"
+    learnt = known.learnt if known else engine.learnt
+    if learnt and learnt.k == k and (known or learnt.own) and (products or learnt.basis is None):
+        form = form_again(learnt, space, metric, y, known.places if known else None, n_jobs)
+        others = np.flatnonzero(~known.joined) if known else np.zeros(0, np.int64)
+        if form is not None and not len(others):
             return form, None
+        if form is not None:
+            truth = truth_of(engine, k, seed, n_jobs, others)
+            edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
+            if edges:
+                edges = max(edges, form.edges)
+                return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), truth
     truth = truth_of(engine, k, seed, n_jobs)
-    sketches = sketched(space, metric, y, seed, n_jobs) if engine.way == "products" else ()
+    sketches = sketched(space, metric, y, seed, n_jobs) if products else ()
     for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
         edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
         if edges:
@@ -155,12 +164,13 @@ class _Work:
         self.engine, self.k, self.plan, self.seed = engine, k, plan, seed
         self.n_jobs, self.stages = n_jobs, stages
         self.form, self._truth = small_form(engine, k, seed, n_jobs, known)
-        self._inherited = known.learnt if known and self._truth is None else None
-        if self._truth is None and self.form.edges:
-            self._truth = truth_of(engine, k, seed, n_jobs, self.form)
-        self.width = max(plan.max_candidates, self._inherited.width if self._inherited else 0)
+        inherited = known.learnt if known else None
+        self._inherits = inherited is not None and (inherited.basis is None or inherited.basis is self.form.basis)
+        # as many candidates as it took before, unless the user says how many
+        self.width = max(plan.max_candidates, inherited.width if inherited and plan.wider else 0)
         self._sketches = self.form.x if self.form.basis and kept_small(self.form, engine.values_per_row) else None
-        self._found: float | None = None
+        self._left = inherited.n_rows if inherited and self._inherits else engine.n_rows
+        self._found = inherited.recall if inherited else None
         log.info("rows are measured as %s", self.form.name)
         n = engine.n_rows
         self.order = np.arange(n)
@@ -185,9 +195,11 @@ class _Work:
     @property
     def learnt(self) -> Learnt:
         """What this tells those who add to these rows, or search them."""
-        form = self.form
-        n_rows = self._inherited.n_rows if self._inherited else self.engine.n_rows
-        return Learnt(self.k, n_rows, form.basis, self._sketches, form.edges, form.blur, self.width, self._found)
+        form, own = self.form, not self._inherits
+        return Learnt(
+            *(self.k, own, self._left, form.name, form.basis, self._sketches),
+            *(form.edges, form.blur, self.width, self._found),
+        )
 
     @property
     def truth(self) -> Truth:
@@ -269,8 +281,10 @@ class _Work:
         self.graph = graph = narrow._replace(known=np.int64(first))
         graph.keys[first:] = keys[first:, :width]
         self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph), first)
-        if known.learnt is None or known.learnt.recall is None or known.learnt.recall >= NEARLY_ALL:
-            close_lists(graph.keys, first, self.k)
+        recall = known.learnt.recall if known.learnt else None
+        if heads or (recall is not None and recall >= NEARLY_ALL):
+            if self.form.blur <= WALLED:
+                close_lists(graph.keys, first, self.k)
         else:
             self.graph = graph = graph._replace(known=np.int64(0))
         self.over("found back", lambda a, b: measure_given(*self.rows, back, a, b, graph), first)
@@ -348,11 +362,11 @@ class _Work:
             descend(
                 *self.rows, self.graph, width=self.width, rounds=plan.n_iters, delta=plan.delta, over_rows=self.over
             )
-            if not wider:
+            if not plan.wider:
                 return True
             recall = self._found = self._recall()
             log.info("%d candidates: recall %.3f of some rows", self.width, recall)
-            if recall >= plan.aim:
+            if recall >= plan.aim or not wider:
                 return True
             self.width, seconds = wider.pop(0)
             if plan.gives_up and seconds > plan.exact_seconds:

@@ -1,6 +1,7 @@
 """Blocks of rows on a pool of threads. The compiled loops release the GIL."""
 
 import functools
+import itertools
 import os
 import threading
 import weakref
@@ -94,26 +95,26 @@ def map_blocks(
 ) -> list[T]:
     """Call ``function(start, stop)`` over blocks of ``range(n)``; results in order.
 
-    Several blocks a thread even out rows of different cost; a block is never cut under `smallest`.
-    `tick` is told how many of the n are done after each block.
+    Several blocks a thread even out rows of different cost, as many for each thread; blocks are the same size but for
+    one, and of at least half of `smallest`. `tick` is told how many of the n are done after each block.
     """
+    if n == 0:
+        return []
     jobs = count_jobs(n_jobs)
-    parts = min(8 * jobs if jobs > 1 else 1 if tick is None else 16, max(n // smallest, 1))
-    parts -= parts % jobs if parts > jobs else 0  # as many for each thread
-    size = max(-(-n // parts), 1)
-    starts = range(0, n, size)
+    parts = min(8 * jobs if jobs > 1 else 1 if tick is None else 16, -(-n // smallest))
+    parts -= parts % jobs if parts > jobs else 0
+    ends = [n * part // parts for part in range(parts + 1)]
 
-    def block(start: int) -> T:
-        stop = min(start + size, n)
+    def block(start: int, stop: int) -> T:
         result = function(start, stop)
         if tick is not None:
             tick(stop - start)
         return result
 
-    if len(starts) <= 1 or jobs == 1:
-        return [block(start) for start in starts]
-    with ThreadPoolExecutor(min(jobs, len(starts))) as pool:
-        return list(pool.map(block, starts))
+    if parts == 1 or jobs == 1:
+        return [block(a, b) for a, b in itertools.pairwise(ends)]
+    with ThreadPoolExecutor(min(jobs, parts)) as pool:
+        return list(pool.map(block, ends[:-1], ends[1:]))
 
 
 def map_queue(function: Callable[[S], T], queue: deque[S], n_jobs: int | None) -> Iterator[T]:

@@ -42,7 +42,7 @@ from sparsenn.state import Segment, State
 
 KINDS = (Store, Postings, Patterns, Heads, Links, Neighbors, Basis, Rows, Plan, Setting, Calibration)
 NAMED = {kind.__name__: kind for kind in KINDS}
-MADE_AGAIN = {"space", "columns", "_marked", "_spare"}  # of an engine
+MADE_AGAIN = {"space", "columns", "learnt", "_marked", "_spare"}  # of an engine
 
 
 class Packer:
@@ -266,7 +266,7 @@ def _unpack_engine(
             return make_engine(space, rows, recipe, rank)
         return ExactEngine(space, rows, recipe.n_jobs(), rank is not None, rank), None  # small parts have no lists
     engine = ExactEngine.__new__(ExactEngine)
-    vars(engine).update(unpack(described["whole"], arrays), space=space, _marked={}, _spare=[])
+    vars(engine).update(unpack(described["whole"], arrays), space=space, learnt=None, _marked={}, _spare=[])
     if check:
         check_engine(engine)
     if not base or not has_proxy(space) or recipe.method == "exact":

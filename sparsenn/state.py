@@ -22,7 +22,7 @@ from sparsenn.distance import Space, Store
 from sparsenn.exact import ExactEngine
 from sparsenn.filters import Filter
 from sparsenn.names import Names, TextNames, read_keys, shown
-from sparsenn.parallel import cached
+from sparsenn.parallel import ForkLock, cached
 from sparsenn.planning import Plan
 from sparsenn.results import Neighbors, RaggedNeighbors
 from sparsenn.rows import Rows
@@ -46,19 +46,22 @@ class Waiting:
         self.n_rows = len(rows)
         self.rows: Rows | None = rows
         self._space, self._lists, self._n_jobs = space, lists, n_jobs
+        self._engine: ExactEngine | None = None
+        self._lock = ForkLock()
 
-    @cached
+    @property
     def engine(self) -> ExactEngine:
-        """The rows, indexed."""
-        rows = self.rows
-        if rows is None:  # another thread has just done it
-            made: ExactEngine = self.__dict__["engine"]
-            return made
-        # a copy, whose columns are renumbered: whoever adds may be reading these rows
-        engine = ExactEngine(self._space, rows.copy(), self._n_jobs, lists=self._lists)
-        self.__dict__["engine"] = engine
+        """The rows, indexed: by the first that asks, while others wait."""
+        if self._engine is None:
+            with self._lock:
+                rows = self.rows
+                if self._engine is None and rows is not None:
+                    # columns of a copy are renumbered: whoever adds may be reading these rows
+                    own = rows.copy() if rows.container == "csr" and self._lists else rows
+                    self._engine = ExactEngine(self._space, own, self._n_jobs, lists=self._lists)
+        assert self._engine is not None
         self.rows = None
-        return engine
+        return self._engine
 
 
 @dataclass(frozen=True, eq=False)

@@ -652,3 +652,15 @@ def test_rows_list_who_found_them_the_nearest_first():
         ]
         want = [i for _, i in sorted(found)][:3]
         assert back[row].tolist() == want + [-1] * (3 - len(want))
+
+
+@pytest.mark.parametrize("n", [0, 1, 15, 16, 17, 50, 100, 999])
+@pytest.mark.parametrize("n_jobs", [1, 2, 3, 6])
+def test_blocks_are_even_and_as_many_for_each_thread(n, n_jobs):
+    blocks = map_blocks(lambda a, b: (a, b), n, n_jobs, 16)
+    assert [i for a, b in blocks for i in range(a, b)] == list(range(n))
+    sizes = [b - a for a, b in blocks]
+    if n:
+        assert max(sizes) - min(sizes) <= 1
+        assert min(sizes) >= min(8, n)
+        assert len(blocks) <= n_jobs or len(blocks) % n_jobs == 0

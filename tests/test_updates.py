@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import answers, living, names, storage, updates
+from sparsenn import answers, compact, living, names, state, storage, updates
 from sparsenn.search import Setting
 from tests import naive
 from tests.test_graph import recall, zipf_rows
@@ -187,7 +187,7 @@ def test_few_removed_rows_leave_most_of_a_graph(monkeypatch):
 
 
 def test_a_graph_that_goes_on_has_no_row_twice(monkeypatch):
-    """Rows that have lost a neighbour are joined anew, and still neighbours of others; lists are widened meanwhile."""
+    """Rows that have lost a neighbour are joined anew, and still are neighbours of others."""
     monkeypatch.setattr(updates, "FEW", 0)
     rng = np.random.default_rng(0)
     for turn in range(60):
@@ -202,6 +202,119 @@ def test_a_graph_that_goes_on_has_no_row_twice(monkeypatch):
         for row in graph.indices.tolist():
             there = [i for i in row if i >= 0]
             assert len(set(there)) == len(there) == min(3, len(index) - 1)
+
+
+def low_rank(rng, n, axes):
+    """Rows near the span of some axes."""
+    return (rng.normal(size=(n, len(axes))) @ axes + 0.01 * rng.normal(size=(n, axes.shape[1]))).astype(np.float32)
+
+
+@pytest.mark.parametrize(("metric", "alike"), [("euclidean", True), ("euclidean", False), ("cosine", True)])
+def test_sketches_go_on_where_they_fit_the_new_rows(metric, alike, monkeypatch):
+    monkeypatch.setattr("sparsenn.neighborgraph.WORTH_FORM", 0)
+    rng = np.random.default_rng(0)
+    axes = np.linalg.qr(rng.normal(size=(600, 40)))[0].T
+    rows = np.vstack([low_rank(rng, 560, axes[:20]), low_rank(rng, 140, axes[:20] if alike else 3 * axes[20:])])
+    index, two = (sn.Index(metric, method="graph", n_neighbors=5, n_jobs=n).fit(rows[:560]) for n in (1, 2))
+    before = index._engine.learnt
+    assert before.basis is not None
+    assert before.x is not None
+    index.add(rows[560:])
+    graph = index.neighbor_graph
+    after = index._engine.learnt
+    assert (after.basis is before.basis) == alike
+    exact = sn.Index(metric, method="exact", n_neighbors=5).fit(rows).neighbor_graph
+    assert naive.recall(graph.distances, exact.distances) > 0.97
+    two.add(rows[560:])
+    np.testing.assert_array_equal(two.neighbor_graph.indices, graph.indices)
+    np.testing.assert_array_equal(two.neighbor_graph.distances, graph.distances)
+    if alike:
+        assert len(after.x.indptr) == 701
+        assert after.x.stats.flags.c_contiguous
+        # sketches of rows that were there and of new ones, each in its place
+        fresh = compact.express_by(after.basis)(index._engine.own()[0])
+        assert np.mean(after.x.data.view(np.int8) != fresh.data.view(np.int8)) < 1e-3  # products of other blocks
+        np.testing.assert_allclose(after.x.stats, fresh.stats, rtol=1e-4)
+
+
+def test_dense_rows_with_sketches_take_new_columns(monkeypatch):
+    monkeypatch.setattr("sparsenn.neighborgraph.WORTH_FORM", 0)
+    rng = np.random.default_rng(0)
+    rows = low_rank(rng, 400, np.linalg.qr(rng.normal(size=(600, 20)))[0].T)
+    index = sn.Index("euclidean", method="graph", n_neighbors=5).fit(rows[:300])
+    wide = np.hstack([rows, rng.normal(size=(400, 1)).astype(np.float32)])
+    wide[:300, 600] = 0
+    index.add(rows[300:310])
+    index.add(wide[310:], new_columns=True)
+    wide[300:310, 600] = 0
+    exact = sn.Index("euclidean", method="exact", n_neighbors=5).fit(wide)
+    assert naive.recall(index.neighbor_graph.distances, exact.neighbor_graph.distances) > 0.97
+    assert naive.recall(index.query(wide[:50], 5).distances, exact.query(wide[:50], 5).distances) > 0.9
+
+
+def test_wide_graphs_of_whole_numbers_go_on(monkeypatch):
+    """A form that loses nothing needs fewer edges than neighbours, for a share of these is enough."""
+    monkeypatch.setattr("sparsenn.neighborgraph.WORTH_FORM", 0)
+    rows = np.random.default_rng(0).integers(0, 200, (700, 30)).astype(np.float32)
+    index = sn.Index("manhattan", method="graph", n_neighbors=400).fit(rows[:560])
+    assert index._engine.learnt.name == "values as uint8"
+    rows[560:] += 0.5  # no whole numbers: another form
+    index.add(rows[560:])
+    exact = sn.Index("manhattan", method="exact", n_neighbors=400).fit(rows).neighbor_graph
+    assert naive.recall(index.neighbor_graph.distances, exact.distances) > 0.97
+    assert index._engine.learnt.name != "values as uint8"
+
+
+@pytest.mark.parametrize("whole", [True, False])
+def test_a_loaded_index_goes_on(whole, tmp_path):
+    rows = np.random.default_rng(0).normal(size=(500, 8))
+    sn.Index("euclidean", method="graph", n_neighbors=5).fit(rows[:400]).save(tmp_path / "x.sn", compact=not whole)
+    index = sn.Index.load(tmp_path / "x.sn")
+    index.add(rows[400:])
+    exact = sn.Index("euclidean", method="exact", n_neighbors=5).fit(rows).neighbor_graph
+    assert naive.recall(index.neighbor_graph.distances, exact.distances) > 0.97
+
+
+def test_one_of_many_readers_indexes_what_was_added(monkeypatch):
+    made, engine = [], state.ExactEngine
+    monkeypatch.setattr(state, "ExactEngine", lambda *a, **k: made.append(1) or engine(*a, **k))
+    rows = zipf_rows(900, 60, 8, 1)
+    index = sn.Index("cosine", method="exact").fit(rows[:600])
+    index.add(rows[600:])
+    want = sn.Index("cosine", method="exact").fit(rows).query(rows[:50], 5).indices
+    found, start = [], threading.Barrier(4)
+
+    def read():
+        start.wait()
+        found.append(index.query(rows[:50], 5).indices)
+
+    threads = [threading.Thread(target=read) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 1
+    for indices in found:
+        np.testing.assert_array_equal(indices, want)
+
+
+def test_rows_are_indexed_by_the_first_query():
+    rows = zipf_rows(900, 60, 8, 1)
+    index = sn.Index("cosine", method="exact").fit(rows[:600])
+    index.add(rows[600:750])
+    first = index._now().segments[1].held
+    index.add(rows[750:])
+    (held,) = (segment.held for segment in index._now().segments[1:])
+    assert first.rows is not None  # never indexed alone
+    assert len(held.rows) == 300
+    want = sn.Index("cosine", method="exact").fit(rows).query(rows[:50], 5)
+    found = index.query(rows[:50], 5)
+    assert held.rows is None
+    np.testing.assert_array_equal(found.indices, want.indices)
+    np.testing.assert_array_equal(found.distances, want.distances)
+    index.add(rows[:10])  # joins rows that have been indexed
+    assert len(index) == 910
+    np.testing.assert_array_equal(index.query(rows[20:50], 5).indices, want.indices[20:50])
 
 
 def compiled_types(index):
