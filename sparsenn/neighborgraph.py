@@ -50,7 +50,7 @@ EXTRA = 5  # edges a row beyond those asked for, which descent walks over
 LEAST = 20  # edges a row that descent needs to find its way
 FEWER_TREES = 3  # for rows that come to others, whose neighbours lead on
 NEARLY_ALL = 0.98  # share of the nearest that rows know of each other from which they need not look for more
-WALLED = 2.0  # blur of a form up to which the farthest of those bounds what may be nearer
+MANY = 10  # neighbours whose farthest, by a form that is not exact, bounds what may be nearer by the metric
 BACK = 16  # new rows that are tried as neighbours of a row they found
 DEEPEST = 60  # levels of a tree
 MOST_ROWS = 2**30  # ids are kept doubled in 32 bits
@@ -135,10 +135,8 @@ def small_form(
             return form, None
         if form is not None:
             truth = truth_of(engine, k, seed, n_jobs, others)
-            edges = edges_for(form, truth, metric, y, space.n_features, n_jobs)
-            if edges:
-                edges = max(edges, form.edges)
-                return replace(form, edges=edges, blur=max(edges / truth.k, 1.0)), truth
+            if edges_for(form, truth, metric, y, space.n_features, n_jobs):
+                return form, truth
     truth = truth_of(engine, k, seed, n_jobs)
     sketches = sketched(space, metric, y, seed, n_jobs) if products else ()
     for form in chain(sketches, (coded(space, metric, y) for _ in range(1))):
@@ -283,7 +281,7 @@ class _Work:
         self.over("given graph", lambda a, b: measure_given(*self.rows, given, a, b, graph), first)
         recall = known.learnt.recall if known.learnt else None
         if heads or (recall is not None and recall >= NEARLY_ALL):
-            if self.form.blur <= WALLED:
+            if self.form.blur <= 1.0 or self.k >= MANY:
                 close_lists(graph.keys, first, self.k)
         else:
             self.graph = graph = graph._replace(known=np.int64(0))
