@@ -8,7 +8,7 @@ from collections import namedtuple
 
 import numpy as np
 
-from sparsenn._jit import kernel, maker
+from sparsenn._jit import bits_of, float_of, kernel, maker
 
 Heap = namedtuple("Heap", "distances ids surrogates")
 
@@ -71,8 +71,51 @@ def push(heap, size, distance, i, surrogate):
 
 
 @kernel
+def key_of(distance, i):
+    """One integer that orders as (distance, id) does; ids below 2**32."""
+    bits = bits_of(distance + np.float32(0))  # no negative zero
+    return (np.int64(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF))) << 32) | np.int64(i)
+
+
+@kernel
+def fill_heap(heap, keys, surrogates, n):
+    """Put the nearest of `n` entries into an empty heap, the farthest first; returns how many there are.
+
+    The place of each is how many are nearer: n * n comparisons, which vector instructions make four at a time.
+    """
+    size = min(n, heap.ids.shape[0])
+    for r in range(n):
+        key, place = keys[r], np.int64(0)
+        for s in range(np.uint64(n)):
+            place += np.int64(keys[s] < key)
+        if place < size:
+            at = size - 1 - place
+            bits = np.int32(key >> 32)
+            heap.distances[at] = float_of(bits ^ ((bits >> 31) & np.int32(0x7FFFFFFF)))
+            heap.ids[at] = key & 0xFFFFFFFF
+            heap.surrogates[at] = surrogates[r]
+    return size
+
+
+@kernel
+def falls(heap, size):
+    """Whether each entry is nearer than the one before it."""
+    for at in range(1, size):
+        if farther(heap.distances[at], heap.ids[at], heap.distances[at - 1], heap.ids[at - 1]):
+            return False
+    return True
+
+
+@kernel
 def sort_heap(heap, size):
     """Turn the heap into a list, nearest first."""
+    if falls(heap, size):
+        for at in range(size // 2):
+            other = size - 1 - at
+            heap.distances[at], heap.distances[other] = heap.distances[other], heap.distances[at]
+            heap.ids[at], heap.ids[other] = heap.ids[other], heap.ids[at]
+            heap.surrogates[at], heap.surrogates[other] = heap.surrogates[other], heap.surrogates[at]
+        return
     for last in range(size - 1, 0, -1):
         d, i, s = heap.distances[last], heap.ids[last], heap.surrogates[last]
         heap.distances[last], heap.ids[last] = heap.distances[0], heap.ids[0]

@@ -224,7 +224,7 @@ def finish_counted(metric, x, i, y, patterns, mask, m, ws, skip, heap, size, lim
     return finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius)
 
 
-@merged
+@kernel
 def scan_patterns(metric, x, i, y, postings, patterns, count, ws, skip, best, heap, limit, radius):
     """Nearest rows of `y` to a row, into the heap, unsorted; returns how many."""
     t, b = x.indptr[i], x.indptr[i + 1]

@@ -35,7 +35,7 @@ from sparsenn.distance import (
     unscatter,
 )
 from sparsenn.filters import Filter, eligible
-from sparsenn.heap import farther, kth_smallest, make_heap, push, sort_heap
+from sparsenn.heap import farther, fill_heap, key_of, make_heap, push, sort_heap
 from sparsenn.postings import list_length
 
 # Nanoseconds, as benchmarks/bench_kernels.py measures them on one machine: only ratios matter.
@@ -59,7 +59,10 @@ SLACK = (
 )  # impact and finish round differently: the share of a mark's sum that their order may be wrong by
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-Workspace = namedtuple("Workspace", "sums found listed spare first w shared block out rows filter")
+RANKED = 128  # rows at most that are sorted by comparing each with all: 1 us for 40 of them, as a heap takes for 20
+PROBES = 8  # for a bar: enough to find one of 2k among 256k rows that lie evenly
+
+Workspace = namedtuple("Workspace", "sums found listed spare keys first w shared block out rows filter")
 
 
 @maker
@@ -76,6 +79,7 @@ def make_filtered(n, n_features, filter):
         np.empty(n + 1, np.uint32),
         np.empty(BLOCK + 1, np.uint32),
         np.empty(BLOCK, np.float64),
+        np.empty(RANKED, np.int64),
         np.zeros(1, np.uint32),
         np.zeros(n_features, np.float32),
         np.empty(BLOCK, np.float64),
@@ -156,17 +160,36 @@ def offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius):
 
 
 @kernel
+def bar_of(values, n, least, most):
+    """A value that at least `least` of the first `n` do not exceed, and if few probes find it at most `most`."""
+    low = high = values[0]
+    for r in range(np.uint64(n)):
+        low, high = min(low, values[r]), max(high, values[r])
+    for _ in range(PROBES):
+        middle = low + 0.5 * (high - low)
+        within = count_near(values, np.int64(0), n, middle)
+        if within < least:
+            low = middle
+            continue
+        high = middle
+        if within <= most:
+            break
+    return high
+
+
+@kernel
 def near_of_block(metric, ws, m, k, limit):
     """List the rows of the finished block that may be among the nearest `k`: how many, and the limit.
 
     One of the k + 1 nearest may be the query itself.
     """
     near = list_near(ws.out, m, limit, np.int64(0), ws.listed)
-    if near <= k + 1 or metric.refine != 0:
+    if near <= 2 * k or metric.refine != 0:
         return near, limit
     for r in range(near):
         ws.spare[r] = ws.out[ws.listed[r]]
-    return near, min(limit, loosened(kth_smallest(ws.spare, near, k)))
+    limit = min(limit, loosened(bar_of(ws.spare, near, k + 1, 2 * k)))
+    return list_near(ws.out, m, limit, np.int64(0), ws.listed), limit
 
 
 @kernel
@@ -191,12 +214,31 @@ def finish_met(metric, x, i, y, m, ws, skip, heap, size, limit, radius):
         near, limit = near_of_block(metric, ws, m, heap.ids.shape[0], limit)
     else:
         near = list_near(ws.out, m, limit, np.int64(0), ws.listed)
+    if size == 0 and near <= RANKED:
+        return offer_first(metric, x, i, y, near, ws, skip, heap, limit, radius)
     for r in range(near):
         at = ws.listed[r]
         row = np.int64(ws.rows[at])
         if ws.out[at] <= limit and row != skip:
             near = refined(metric, x, i, y, row, ws.out[at])
             size, limit = offer(metric, heap, size, limit, radius, near, row)
+    return size, limit
+
+
+@kernel
+def offer_first(metric, x, i, y, near, ws, skip, heap, limit, radius):
+    """Offer the `near` rows that are listed to an empty heap: sorted at once, with no branch to mispredict."""
+    m = np.int64(0)
+    for r in range(near):
+        at = ws.listed[r]
+        row = np.int64(ws.rows[at])
+        surrogate = refined(metric, x, i, y, row, ws.out[at])
+        distance = corrected(metric, surrogate)
+        ws.keys[m], ws.spare[m] = key_of(distance, row), surrogate
+        m += row != skip and not distance > radius
+    size = fill_heap(heap, ws.keys, ws.spare, m)
+    if radius != radius and size == heap.ids.shape[0]:
+        limit = min(limit, loosened(heap.surrogates[0]) + metric.noise)
     return size, limit
 
 
@@ -265,7 +307,7 @@ def first_limit(metric, x, i, y, postings, a, ws, limit):
     return limit
 
 
-@merged
+@kernel
 def scan_met(metric, x, i, y, postings, a, ws, skip, heap, limit, radius):
     """Answer a query that meets few rows: only those are looked at, and only those near enough are finished.
 
@@ -518,14 +560,14 @@ def scan_pruned(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius)
     return size
 
 
-@merged
+@kernel
 def search_few(metric, x, i, y, postings, ws, skip, heap, limit, radius):
     """Nearest rows of `y` to a row that meets few of them, into the heap, unsorted; returns how many."""
     size = scan_met(metric, x, i, y, postings, x.indptr[i], ws, skip, heap, limit, radius)
     return offer_unmet(metric, x, i, postings, ws, skip, heap, size, radius)
 
 
-@merged
+@kernel
 def search_many(metric, x, i, y, postings, ws, skip, seeds, heap, limit, radius):
     """The same for any row."""
     scatter(x, i, ws.w)
