@@ -239,9 +239,10 @@ def sketched(space: Space, metric: Compiled, store: Store, seed: np.uint64, n_jo
     width = PARTS if m <= PARTS else 2 * PARTS  # rows that fewer bytes could tell apart are rare
     while total > 0 and width <= -(-m // PARTS) * PARTS:
         axes = _axes(some, min(width, m), rng)
-        kept = float(((some @ axes) ** 2).sum()) / total
-        if kept >= KEPT:
-            yield _sketch(record, metric, store, Basis(mean, axes, 0.0, width, centred, factor), n_jobs)
+        turned = some @ axes
+        if float((turned**2).sum()) >= KEPT * total:
+            step = max(REACH * float(turned.std()) / 127, 1e-30)
+            yield _sketch(record, metric, store, Basis(mean, axes, step, width, centred, factor), n_jobs)
         width *= 2 if 2 * width <= m else max(-(-m // PARTS) * PARTS, 2 * width) // width
 
 
@@ -259,13 +260,8 @@ def _axes(some: npt.NDArray[np.float32], width: int, rng: np.random.Generator) -
 
 def _sketch(record: Any, metric: Compiled, store: Store, basis: "Basis", n_jobs: int | None) -> Form:
     """Project all rows and round them to bytes."""
-    mean, axes = basis.mean, basis.axes
-    m = len(store.indices)
-    first = store.data[: 4096 * m].reshape(-1, m) @ axes - (mean @ axes).astype(np.float32)
-    basis = basis._replace(step=max(REACH * float(first.std()) / 127, 1e-30))
-    express = express_by(basis)
     with one_blas_thread:
-        x = express(store, n_jobs)
+        x = express_by(basis)(store, n_jobs)
     return sketch_form(record, metric, basis, x)
 
 

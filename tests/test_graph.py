@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import compact, descent, distance, forest, heads, planning
+from sparsenn import _jit, compact, descent, distance, forest, heads, planning
 from sparsenn._random import mixed
 from sparsenn.exact import ExactEngine, fit_space
 from sparsenn.parallel import map_blocks
@@ -47,6 +47,33 @@ def reach(key):
 
 def recall(graph, true):
     return np.mean(graph.distances <= true.distances[:, -1:] * (1 + 1e-5) + 1e-6)
+
+
+@_jit.entry
+def take_edges(graph, i, surrogates, rows, old):
+    for r in range(len(rows)):
+        descent.insert(graph.keys, i, descent.key_of(surrogates[r], rows[r]) - np.int64(old[r]))
+
+
+def test_widening_opens_lists_that_were_closed():
+    """Edges before the wall stay and are fresh, and rows farther than it are taken again."""
+    graph = descent.Graph(np.full((3, 4), descent.EMPTY), 1.0, np.int64(2))
+    rows, near = np.array([5, 6, 7]), np.array([0.5, 1.0, 2.0])
+    take_edges(graph, 0, near, rows, np.array([1, 0, 1]))  # three edges, of which k = 2 stand before the wall
+    take_edges(graph, 1, near[:1], rows[:1], np.array([1]))  # fewer than k: stays open
+    take_edges(graph, 2, near, rows, np.array([0, 0, 0]))  # not among the rows that are known
+    descent.close_lists(graph.keys, 2, 2)
+    take_edges(graph, 0, np.array([3.0]), np.array([8]), np.array([0]))
+    assert reaches(graph)[0].tolist() == [0.5, 1.0, 1.0, 1.0]  # the wall is as far as the last edge, and took nothing
+    wider = descent.widened(graph, 6)
+    assert wider.keys.shape == (3, 6)
+    assert wider.known == 0
+    assert reaches(wider)[0].tolist() == [0.5, 1.0, np.inf, np.inf, np.inf, np.inf]
+    edges = wider.keys[wider.keys != descent.EMPTY]
+    assert len(edges) == 2 + 1 + 3
+    assert (edges & 1).all()
+    take_edges(wider, 0, np.array([3.0]), np.array([8]), np.array([0]))
+    assert reaches(wider)[0].tolist() == [0.5, 1.0, 3.0, np.inf, np.inf, np.inf]
 
 
 def test_draws_depend_on_every_counter():
