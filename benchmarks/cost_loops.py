@@ -35,7 +35,7 @@ class Prepared(NamedTuple):
 
 def prepare(engine: Any, queries: sp.csr_matrix) -> Prepared:
     """Read queries for an engine, as its `nearest` does."""
-    own, metric = engine._own(engine.space.read(queries, "Q"))
+    own, metric = engine.own(engine.space.read(queries, "Q"))
     order = np.random.default_rng(0).permutation(engine.n_rows).astype(np.uint32)
     return Prepared(metric, own, engine._store, engine._postings, engine.space.n_features, queries.shape[0], order)
 

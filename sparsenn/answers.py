@@ -244,7 +244,7 @@ class Answers:
             searcher, absent = self._without(own)
             true = np.where(np.isin(ids, absent), np.float32(np.inf), true)
         else:
-            own, x, searcher = None, engine.as_queries(self._learnt), self.searcher
+            own, x, searcher = None, engine.as_queries(self._learnt, jobs), self.searcher
             true = engine.nearest_to(x, count, jobs).distances
         costs = engine.query_costs(x)
         most = self.exact_cost if costs is None else float(costs.mean()) + PER_QUERY
@@ -307,7 +307,7 @@ class Answers:
             return self.engine.nearest(_read(queries), k, n_jobs, filter=filter)
         if setting.over_fetch and self._proxies is not None:
             return self._proxies[0].nearest(_read(queries), k, setting.over_fetch, n_jobs)
-        store = self.engine.as_queries(_read(queries)) if store is None else store
+        store = self.engine.as_queries(_read(queries), n_jobs) if store is None else store
         costs = self.engine.query_costs(store) if epsilon is None else None
         least, most = _extremes(costs)
         if most <= setting.cost:

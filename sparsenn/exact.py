@@ -157,9 +157,9 @@ class ExactEngine:
         """Rows that meet few others."""
         return self._own_few
 
-    def as_queries(self, queries: Rows) -> Store:
+    def as_queries(self, queries: Rows, n_jobs: int | None = 1) -> Store:
         """Queries as rows of the engine."""
-        return self._own(queries)[0]
+        return self.own(queries, n_jobs)[0]
 
     def quick_queries(self, data: Any) -> Store | None:
         """A few CSR rows as queries, the short way; None where the long one is needed."""
@@ -181,16 +181,12 @@ class ExactEngine:
             return None
         return self.space.store_of(starts, columns, narrow)
 
-    def own(self, queries: Rows | None = None) -> tuple[Store, Compiled]:
+    def own(self, queries: Rows | None = None, n_jobs: int | None = 1) -> tuple[Store, Compiled]:
         """Queries (None: the rows themselves) as compiled code sees them, and the metric for them among the rows."""
-        return self._own(queries)
-
-    def _own(self, queries: Rows | None) -> tuple[Store, Any]:
-        """Queries as a store, and the compiled metric for them; None is the rows themselves."""
         if queries is None:
             own, negative = self._store, self.has_negative
         else:
-            own = self.space.store(queries if self.rank is None else renumber(queries, self.rank))
+            own = self.space.store(queries if self.rank is None else renumber(queries, self.rank, n_jobs))
             negative = self.has_negative or queries.has_negative
         return own, self.space.compiled_for(own, self._store, negative)
 
@@ -201,7 +197,7 @@ class ExactEngine:
 
         A filter is for queries, and says which rows each of them may find.
         """
-        x, metric = self._own(queries)
+        x, metric = self.own(queries, n_jobs)
         if filter is None:
             return self._nearest(x, metric, k, n_jobs, queries is None, tick)
         n = x.indptr.shape[0] - 1
@@ -239,7 +235,7 @@ class ExactEngine:
 
     def nearest_of(self, ids: npt.NDArray[np.int64], k: int, n_jobs: int | None) -> Neighbors:
         """The k nearest rows of some of the rows, each among the others."""
-        y, metric = self._own(None)
+        y, metric = self.own(None)
         x = take(y, ids)
         indices, distances = self._nearest(x, metric, k + 1, n_jobs, False)
         place = (indices == ids[:, None]).argmax(axis=1)  # of itself, or the last of rows as near with lower ids
@@ -309,7 +305,7 @@ class ExactEngine:
 
         A filter is for queries, and says which rows each of them may find.
         """
-        x, metric = self._own(queries)
+        x, metric = self.own(queries, n_jobs)
         if filter is None:
             found = self._within(x, metric, radius, n_jobs, queries is None)
             return RaggedNeighbors(_starts(found[0]), *found[1:])
@@ -375,7 +371,7 @@ class ExactEngine:
 
     def predict(self, queries: Rows, filter: Filter, k: int) -> float:
         """Nanoseconds that the answers would take on one thread, beside what each query costs in any case."""
-        x, metric = self._own(queries)
+        x, metric = self.own(queries)
         scan, listed = self._costs(x, metric, filter, k, self._way_for(x, filtered=True))
         return float(np.minimum(scan, listed).sum())
 

@@ -20,7 +20,7 @@ from sparsenn._jit import call_float, entry, kernel
 from sparsenn.distance import BY_NORM, UNBOUNDED, Compiled, Store
 from sparsenn.heap import kth_smallest
 from sparsenn.parallel import count_jobs, map_blocks
-from sparsenn.rows import Rows, column_order
+from sparsenn.rows import Rows, renumber_rows
 
 Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows mark_values extremes")
 
@@ -28,6 +28,7 @@ Postings = namedtuple("Postings", "indptr ids values cuts rest ends mark_rows ma
 TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
+RENUMBERED = 1024  # rows at once by one thread
 MOST_PARTS, WORTH_PART = 8, 2**18  # of rows that become lists; values from which one more pays
 
 
@@ -115,11 +116,15 @@ def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
     return rank
 
 
-def renumber(rows: Rows, rank: npt.NDArray[np.int32]) -> Rows:
+def renumber(rows: Rows, rank: npt.NDArray[np.int32], n_jobs: int | None = 1) -> Rows:
     """Rows with their columns renumbered (a query, to meet renumbered postings)."""
-    columns = rank[rows.indices]
-    order = column_order(rows.indptr, columns, len(rank))
-    return replace(rows, indices=columns[order], data=rows.data[order])
+    columns, values = np.empty(len(rows.indices), np.int32), np.empty(len(rows.data), np.float32)
+
+    def block(a: int, b: int) -> None:
+        renumber_rows(rows.indptr, rows.indices, rows.data, rank, a, b, columns, values)
+
+    map_blocks(block, len(rows), n_jobs, RENUMBERED)
+    return replace(rows, indices=columns, data=values)
 
 
 def invert(

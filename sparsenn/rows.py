@@ -426,17 +426,43 @@ def _order_rows(indptr, columns, bits, start, stop, order):
             column = np.int64(columns[a + t])
             rises, before = rises and column >= before, column
             keys[t] = (np.uint64(column) << np.uint64(32)) | np.uint64(t)
-        if not rises and n > FEW_VALUES:
-            _sort_few(keys, spare, counts, 0, n, bits)
-        elif not rises:
-            for t in range(1, n):
-                key, to = keys[t], t
-                while to > 0 and keys[to - 1] > key:
-                    keys[to] = keys[to - 1]
-                    to -= 1
-                keys[to] = key
+        if not rises:
+            _sort_row(keys, spare, counts, n, bits)
         for t in range(n):
             order[a + t] = a + np.int64(keys[t] & np.uint64(0xFFFFFFFF))
+
+
+@entry
+def renumber_rows(indptr, indices, data, rank, start, stop, columns, values):
+    """Write the rows [start, stop) with their columns renumbered by `rank`, and sorted by these."""
+    longest, bits = np.int64(0), np.int64(0)
+    while rank.shape[0] - 1 >> bits > 0:
+        bits += 1
+    for i in range(start, stop):
+        longest = max(longest, np.int64(indptr[i + 1] - indptr[i]))
+    keys, spare, counts = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(2**DIGIT_BITS, np.int64)
+    for i in range(start, stop):
+        a, n = np.int64(indptr[i]), np.int64(indptr[i + 1] - indptr[i])
+        for t in range(n):
+            keys[t] = (np.uint64(rank[indices[a + t]]) << np.uint64(32)) | np.uint64(np.uint32(bits_of(data[a + t])))
+        _sort_row(keys, spare, counts, n, bits)
+        for t in range(n):
+            columns[a + t] = np.int32(keys[t] >> np.uint64(32))
+            values[a + t] = float_of(np.int32(np.uint32(keys[t] & np.uint64(0xFFFFFFFF))))
+
+
+@kernel
+def _sort_row(keys, spare, counts, n, bits):
+    """Sort the first `n` keys by the columns above."""
+    if n > FEW_VALUES:
+        _sort_few(keys, spare, counts, 0, n, bits)
+        return
+    for t in range(1, n):
+        key, to = keys[t], t
+        while to > 0 and keys[to - 1] > key:
+            keys[to] = keys[to - 1]
+            to -= 1
+        keys[to] = key
 
 
 @entry

@@ -210,7 +210,7 @@ def test_few_rows_are_listed_and_many_scanned(prepared):
         index, Q, D = prepared(case)
         engine, n = index._engine, D.shape[1]
         queries = engine.space.read(Q, "Q")
-        x, metric = engine._own(queries)
+        x, metric = engine.own(queries)
         costs = []
         for share, ways in ((0.0, {"blocks"}), (1.0, {engine.way})):
             filter = make_filter(mask_of(n, share), None, n, len(queries))
