@@ -13,13 +13,12 @@ from sparsenn.distance import Space
 from sparsenn.exact import ExactEngine, fit_space, inverse_of
 from sparsenn.metrics import resolve
 from sparsenn.neighborgraph import Known, Stages, build_graph
-from sparsenn.parallel import map_blocks
 from sparsenn.planning import Plan, Settings, make_plan
+from sparsenn.postings import renumber
 from sparsenn.proxies import ProxyEngine, has_proxy
 from sparsenn.results import Neighbors
-from sparsenn.rows import Rows, column_order
+from sparsenn.rows import Rows
 
-SORTED_AT_ONCE = 1024  # rows of one thread
 PROXY_SAMPLE = 100  # rows by which proxies are calibrated
 
 
@@ -54,25 +53,10 @@ def held_rows(engine: ExactEngine) -> Rows:
     return Rows(store.indptr, store.indices, store.data, shape, space.container, engine.has_negative)
 
 
-def named_rows(rows: Rows, columns: npt.NDArray[np.int32], n_jobs: int | None) -> Rows:
-    """Held rows with the user's numbers of their columns, and sorted by those."""
-    indices, data = np.empty_like(rows.indices), np.empty_like(rows.data)
-
-    def sort(start: int, stop: int) -> None:
-        starts = rows.indptr[start : stop + 1]
-        a, b = starts[0], starts[-1]
-        named = columns[rows.indices[a:b]]
-        order = column_order(starts - a, named, rows.shape[1])
-        indices[a:b], data[a:b] = named[order], rows.data[a:b][order]
-
-    map_blocks(sort, len(rows), n_jobs, SORTED_AT_ONCE)
-    return replace(rows, indices=indices, data=data)
-
-
 def original_rows(engine: ExactEngine, n_jobs: int | None = 1) -> Rows:
     """Rows of an engine with their columns as the user numbers them; arrays may be shared with it."""
     rows = held_rows(engine)
-    return rows if engine.rank is None else named_rows(rows, engine.columns, n_jobs)
+    return rows if engine.rank is None else renumber(rows, engine.columns, n_jobs)
 
 
 def make_engine(
@@ -82,7 +66,7 @@ def make_engine(
     if not has_proxy(space) or recipe.method == "exact":
         return ExactEngine(space, rows, recipe.n_jobs(), rank=rank), None
     if rank is not None:
-        rows = named_rows(rows, inverse_of(rank), recipe.n_jobs())
+        rows = renumber(rows, inverse_of(rank), recipe.n_jobs())
     sample = proxy_sample(rows, recipe.seed)
     proxies = ProxyEngine(space, rows, recipe.n_jobs())
     return proxies.exact, (proxies, sample)

@@ -42,6 +42,7 @@ KEPT = 0.9  # of the rows' variance that a sketch must keep
 SHARE = 16  # times as much as the sketches that are kept beside them do rows take
 REACH = 4.0  # standard deviations that a byte spans
 SURVEYED, BLOCK_ROWS = 2**16, 1024  # values looked at before all are; rows projected at once
+FEWEST_ROWS = 1024  # that axes and the step of bytes come from
 WIDEST_WHOLE = 2**31 // 255**2  # columns of which sums of products of bytes stay below 2^31
 WORTH_FORM = 2**20  # values of all rows together from which dense ones are made small
 
@@ -228,7 +229,7 @@ def sketched(space: Space, metric: Compiled, store: Store, seed: np.uint64, n_jo
     n, m = len(store.indptr) - 1, len(store.indices)
     matrix = store.data.reshape(n, m)
     rng = np.random.default_rng(int(seed))
-    some = matrix[np.sort(rng.choice(n, min(n, 2 * min(m, 1024)), replace=False))]
+    some = matrix[np.sort(rng.choice(n, min(n, max(2 * min(m, 1024), FEWEST_ROWS)), replace=False))]
     record = space.bound.metric
     # sums of squared differences stay when all rows are moved; else there may be room for one more statistic
     factor = record.factor if record.additive and record.finish is same else 0.0

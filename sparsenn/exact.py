@@ -158,7 +158,7 @@ class ExactEngine:
         return self._own_few
 
     def as_queries(self, queries: Rows, n_jobs: int | None = 1) -> Store:
-        """Queries as rows of the engine."""
+        """Queries as rows of the engine, read by `n_jobs` threads."""
         return self.own(queries, n_jobs)[0]
 
     def quick_queries(self, data: Any) -> Store | None:

@@ -209,8 +209,13 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
                         prefetch_portions(lists, x, i + 1)
                     best = Heap(best_distances[q], best_ids[q], surrogates[q])
                     limit = loosened(best.surrogates[0]) if sizes[q] == width else np.inf
-                    a = first_term(metric, x, i, share)
-                    size = scan_met(metric, x, i, y, lists, a, ws, i - w * window, found, limit, NO_RADIUS)
+                    a, skip = first_term(metric, x, i, share), i - w * window
+                    if sizes[q] == 0:
+                        sizes[q] = scan_met(metric, x, i, y, lists, a, ws, skip, best, limit, NO_RADIUS)
+                        for r in range(sizes[q]):
+                            best.ids[r] += w * window
+                        continue
+                    size = scan_met(metric, x, i, y, lists, a, ws, skip, found, limit, NO_RADIUS)
                     for r in range(size):
                         sizes[q] = push(
                             best, sizes[q], found.distances[r], found.ids[r] + w * window, found.surrogates[r]

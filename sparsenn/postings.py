@@ -117,7 +117,7 @@ def rank_columns(rows: Rows) -> npt.NDArray[np.int32]:
 
 
 def renumber(rows: Rows, rank: npt.NDArray[np.int32], n_jobs: int | None = 1) -> Rows:
-    """Rows with their columns renumbered (a query, to meet renumbered postings)."""
+    """Rows with their columns renumbered, and sorted by the new ones: queries, to meet renumbered postings, or back."""
     columns, values = np.empty(len(rows.indices), np.int32), np.empty(len(rows.data), np.float32)
 
     def block(a: int, b: int) -> None:

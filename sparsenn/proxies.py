@@ -204,7 +204,7 @@ class ProxyEngine:
         return self.proxy.space.read(self._made.queries(_matrix(queries)), "Q")
 
     def _rerank(self, queries: Rows, candidates: npt.NDArray[Any], k: int, n_jobs: int | None) -> Neighbors:
-        x, metric = self.exact.own(queries)
+        x, metric = self.exact.own(queries, n_jobs)
         y, _ = self.exact.own()
         return rerank(metric, x, y, self.exact.space.n_features, candidates, k, n_jobs)
 
@@ -216,7 +216,7 @@ class ProxyEngine:
         radius: float,
         n_jobs: int | None,
     ) -> RaggedNeighbors:
-        x, metric = self.exact.own(queries)
+        x, metric = self.exact.own(queries, n_jobs)
         y, _ = self.exact.own()
         return rerank_within(metric, x, y, self.exact.space.n_features, indptr, ids, radius, n_jobs)
 

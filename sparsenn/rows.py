@@ -421,13 +421,9 @@ def _order_rows(indptr, columns, bits, start, stop, order):
     keys, spare, counts = np.empty(longest, np.uint64), np.empty(longest, np.uint64), np.empty(2**DIGIT_BITS, np.int64)
     for i in range(start, stop):
         a, n = np.int64(indptr[i]), np.int64(indptr[i + 1] - indptr[i])
-        rises, before = True, np.int64(-1)
         for t in range(n):
-            column = np.int64(columns[a + t])
-            rises, before = rises and column >= before, column
-            keys[t] = (np.uint64(column) << np.uint64(32)) | np.uint64(t)
-        if not rises:
-            _sort_row(keys, spare, counts, n, bits)
+            keys[t] = (np.uint64(columns[a + t]) << np.uint64(32)) | np.uint64(t)
+        _sort_row(keys, spare, counts, n, bits)
         for t in range(n):
             order[a + t] = a + np.int64(keys[t] & np.uint64(0xFFFFFFFF))
 
@@ -453,7 +449,12 @@ def renumber_rows(indptr, indices, data, rank, start, stop, columns, values):
 
 @kernel
 def _sort_row(keys, spare, counts, n, bits):
-    """Sort the first `n` keys by the columns above."""
+    """Sort the first `n` keys by the columns above, if they do not stand so."""
+    rises = True
+    for t in range(1, n):
+        rises &= keys[t] >> np.uint64(32) >= keys[t - 1] >> np.uint64(32)
+    if rises:
+        return
     if n > FEW_VALUES:
         _sort_few(keys, spare, counts, 0, n, bits)
         return

@@ -59,8 +59,8 @@ SLACK = (
 )  # impact and finish round differently: the share of a mark's sum that their order may be wrong by
 LOOSE = 2.0**-18  # relative: surrogates this near may be equal once corrected and rounded
 
-RANKED = 128  # rows at most that are sorted by comparing each with all: 1 us for 40 of them, as a heap takes for 20
-PROBES = 8  # for a bar: enough to find one of 2k among 256k rows that lie evenly
+RANKED = 256  # rows at most that are sorted by comparing each with all: 1 us for 40 of them, as a heap takes for 20
+PROBES = 12  # for a bar: enough to find one of 2k rows among 4096k that lie evenly
 
 Workspace = namedtuple("Workspace", "sums found listed spare keys first w shared block out rows filter")
 
@@ -165,6 +165,8 @@ def bar_of(values, n, least, most):
     low = high = values[0]
     for r in range(np.uint64(n)):
         low, high = min(low, values[r]), max(high, values[r])
+    if not low < high:
+        return high
     for _ in range(PROBES):
         middle = low + 0.5 * (high - low)
         within = count_near(values, np.int64(0), n, middle)

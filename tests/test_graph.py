@@ -278,6 +278,19 @@ def test_sketches_keep_the_nearest(metric):
     assert recall(graph, exact) > (0.85 if metric == "dot" else 0.95)  # large rows draw all edges of inner products
 
 
+@pytest.mark.parametrize("width", [3, 300])
+def test_the_step_of_a_sketch_does_not_come_from_the_first_rows(width):
+    rng = np.random.default_rng(0)
+    spread = rng.normal(size=(6000, 2)) @ rng.normal(size=(2, width)) * 5 + rng.normal(size=(6000, width))
+    rows = np.vstack([np.ones((5000, width)), spread]).astype(np.float32)
+    engine = engine_of(rows, "euclidean")
+    y, whole = engine.own()
+    form = next(compact.sketched(engine.space, whole, y, np.uint64(0), 1))
+    codes = np.abs(form.z.data.view(np.int8).reshape(len(rows), -1)[:, : min(width, 64)].astype(int))
+    assert np.mean(codes[5000:] >= 127) < 0.05  # by the first rows alone: all of them
+    assert codes.max() > 100
+
+
 def test_sketches_that_keep_too_little_are_not_offered():
     rows = np.random.default_rng(0).normal(size=(2500, 500)).astype(np.float32)  # no axis is better than another
     engine = engine_of(rows, "euclidean")

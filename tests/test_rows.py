@@ -7,7 +7,8 @@ import scipy.sparse as sp
 from hypothesis import given, settings
 from hypothesis.extra.numpy import arrays
 
-from sparsenn.rows import as_rows
+from sparsenn.postings import renumber
+from sparsenn.rows import Rows, as_rows
 
 
 @pytest.fixture
@@ -258,3 +259,22 @@ def test_columns_of_long_rows_are_sorted_whatever_their_number(bits):
     rows = as_rows(matrix)
     np.testing.assert_array_equal(rows.indices, columns)
     np.testing.assert_array_equal(rows.data, 1 + np.argsort(mixed))
+
+
+@pytest.mark.parametrize("n_jobs", [1, 2])
+@pytest.mark.parametrize("width", [30, 513, 80_000])
+def test_renumbered_rows_are_the_same_rows_in_another_order(width, n_jobs):
+    """Of 0 to 70,000 values; below 0, denormal, and as they stand already."""
+    rng = np.random.default_rng(width)
+    sizes = np.minimum(np.r_[rng.choice([0, 1, 2, 23, 24, 25, 26, 60], 2500), 0, 70_000], width)
+    starts = np.r_[0, np.cumsum(sizes)].astype(np.int64)
+    columns = np.concatenate([np.sort(rng.choice(width, size, replace=False)) for size in sizes]).astype(np.int32)
+    values = rng.choice(np.array([-1, 1e-45, -1e-45, 3.4e38, -3.4e38, 0.5, 2], np.float32), len(columns))
+    rows = Rows(starts, columns, values, (len(sizes), width), "csr", True)
+    for rank in (rng.permutation(width).astype(np.int32), np.arange(width, dtype=np.int32)):
+        found = renumber(rows, rank, n_jobs)
+        want = sp.csr_matrix((values, rank[columns], starts), shape=rows.shape)
+        want.sort_indices()
+        np.testing.assert_array_equal(found.indices, want.indices)
+        np.testing.assert_array_equal(found.data.view(np.uint32), want.data.view(np.uint32))
+        np.testing.assert_array_equal(found.indptr, starts)
