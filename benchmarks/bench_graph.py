@@ -202,16 +202,16 @@ def bench_scale(quick):
     lines, points = [], []
     for share in SHARES:
         part = rows[: int(rows.shape[0] * share)]
-        seconds, (index, _) = timed(lambda part=part: our_graph(part, "cosine", "graph"), 1)
+        seconds, (index, _) = timed(lambda part=part: our_graph(part, "cosine", "graph"), 2)
         recall = index.estimate_recall(1000).recall
         low = "" if recall >= SCALE_RECALL else f" BELOW {SCALE_RECALL}"
         lines.append(Line(f"{part.shape[0]:,} rows, graph", seconds, "s", note=f"recall {recall:.4f}{low}"))
         points.append((part.shape[0], seconds, recall))
-    first = points[SHARES.index(FIRST_SHARE)]
-    exponent = np.log(points[-1][1] / first[1]) / np.log(points[-1][0] / first[0])
-    lines.append(
-        Line("time grows as n to the power of", exponent, "", at_most=GROWTH, note=f"from {first[0]:,} rows to all")
-    )
+    large = points[SHARES.index(FIRST_SHARE) :]
+    n, took = np.log([[p[0], p[1]] for p in large]).T
+    exponent, ends = np.polyfit(n, took, 1)[0], (took[-1] - took[0]) / (n[-1] - n[0])
+    note = f"a line through all from {large[0][0]:,} rows on; from the first to the last {ends:.2f}"
+    lines.append(Line("time grows as n to the power of", exponent, "", at_most=GROWTH, note=note))
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npz"
         sp.save_npz(file, rows, compressed=False)

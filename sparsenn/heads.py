@@ -189,7 +189,8 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
     for first in range(start, stop, many):
         last = min(first + many, stop)
         sizes[:] = 0
-        for w in range(windows.begins.shape[0]):
+        for v in range(windows.begins.shape[0]):
+            w = (first // window + v) % windows.begins.shape[0]  # their own first: the nearest are there
             lists = Postings(
                 windows.begins[w],
                 heads.ids,
