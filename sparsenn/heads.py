@@ -189,8 +189,7 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
     for first in range(start, stop, many):
         last = min(first + many, stop)
         sizes[:] = 0
-        for v in range(windows.begins.shape[0]):
-            w = (first // window + v) % windows.begins.shape[0]  # their own first: the nearest are there
+        for w in range(windows.begins.shape[0]):
             lists = Postings(
                 windows.begins[w],
                 heads.ids,
