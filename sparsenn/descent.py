@@ -134,7 +134,7 @@ def measure_into(metric, y, z, i, m, ws, graph):
     worst = reach_of(graph.keys[i, k - 1])
     for r in range(m):
         row = np.int64(ws.rows[r])
-        if ws.out[r] <= worst and insert(graph.keys, i, key_of(ws.out[r], row) - np.int64(row < known)):
+        if np.float32(ws.out[r]) <= worst and insert(graph.keys, i, key_of(ws.out[r], row) - np.int64(row < known)):
             taken += 1
             worst = min(worst, reach_of(graph.keys[i, k - 1]))
     return taken

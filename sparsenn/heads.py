@@ -16,21 +16,23 @@ from sparsenn._jit import call_float, entry, kernel, prefetch
 from sparsenn.descent import Graph, measure_into
 from sparsenn.distance import BLOCK, Compiled, Store, scatter, unscatter
 from sparsenn.heap import Heap, kth_smallest, make_heap, push
-from sparsenn.postings import Postings, room_for, weigh_list
-from sparsenn.termwise import NO_RADIUS, loosened, make_workspace, scan_met
+from sparsenn.parallel import map_blocks
+from sparsenn.postings import Postings, even_parts, parts_for, room_for, weigh_list
+from sparsenn.termwise import NO_RADIUS, least_shared, loosened, make_workspace, scan_within
 
-WINDOW = 2**17  # rows whose sums are held at once: of 2^16 to 2^18 this was best, 60 % of the time of one window
+WINDOW = 2**18  # rows whose sums are held at once: 2^17 and 2^19 take 1.02 and 1.22 times as long of a million rows
 TOGETHER = 1024  # queries answered in a window before the next
+SMALL_PART = 2**14  # rows at least that a thread takes at once where it only looks for the heaviest term
 
 
 @entry
-def _cut_lists(address, params, starts, ids, values, stats, head, new_starts, new_ids, new_values):
-    """Copy of each list the `head` rows of highest impact, in the order of the list."""
+def _cut_lists(address, params, starts, ids, values, stats, head, first, stop, new_starts, new_ids, new_values):
+    """Copy of each of the lists [first, stop) the `head` rows of highest impact, in the order of the list."""
     longest = 0
-    for c in range(starts.shape[0] - 1):
+    for c in range(first, stop):
         longest = max(longest, starts[c + 1] - starts[c])
     weakness, order = np.empty(longest), np.empty(longest)
-    for c in range(starts.shape[0] - 1):
+    for c in range(first, stop):
         a, n = starts[c], starts[c + 1] - starts[c]
         to = new_starts[c]
         bar = np.inf
@@ -55,21 +57,28 @@ def _cut_lists(address, params, starts, ids, values, stats, head, new_starts, ne
             to += 1
 
 
-def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int) -> Postings:
+def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int, n_jobs: int | None = 1) -> Postings:
     """Lists of at most `head` rows each."""
     starts, ids, values = room_for(postings, head)
-    _cut_lists(
-        metric.impact,
-        metric.params,
-        postings.indptr,
-        postings.ids,
-        postings.values,
-        forward.stats,
-        head,
-        starts,
-        ids,
-        values,
-    )
+    cuts = even_parts(postings.indptr, parts_for(n_jobs, len(postings.ids)))
+
+    def cut(a: int, b: int) -> None:
+        _cut_lists(
+            metric.impact,
+            metric.params,
+            postings.indptr,
+            postings.ids,
+            postings.values,
+            forward.stats,
+            head,
+            cuts[a],
+            cuts[b],
+            starts,
+            ids,
+            values,
+        )
+
+    map_blocks(cut, len(cuts) - 1, n_jobs, 1)
     return postings._replace(indptr=starts, ids=ids, values=values)
 
 
@@ -90,9 +99,9 @@ def first_term(metric, x, i, share):
 
 
 @entry
-def _heaviest(indptr, indices, data, starts, head, terms, weights):
-    """Each row's term of the largest value, of those whose lists are longer than `head` where it has any."""
-    for i in range(terms.shape[0]):
+def _heaviest(indptr, indices, data, starts, head, first, stop, terms, weights):
+    """Term of the largest value of the rows [first, stop), of those with longer lists than `head` if there are any."""
+    for i in range(first, stop):
         long = False
         for t in range(indptr[i], indptr[i + 1]):
             c = indices[t]
@@ -101,35 +110,38 @@ def _heaviest(indptr, indices, data, starts, head, terms, weights):
                 terms[i], weights[i], long = c, data[t], longer
 
 
-def order_by_heaviest(y: Store, postings: Postings, head: int) -> npt.NDArray[np.int64]:
+def order_by_heaviest(y: Store, postings: Postings, head: int, n_jobs: int | None = 1) -> npt.NDArray[np.int64]:
     """Order of rows in which those with the same heaviest term stand together, the heaviest first.
 
     So the rows of a list that is cut to its heaviest are neighbours in memory, and so are rows with the same lists.
     """
     n = len(y.indptr) - 1
     terms, weights = np.full(n, -1, np.int64), np.zeros(n, np.float32)
-    _heaviest(y.indptr, y.indices, y.data, postings.indptr, head, terms, weights)
-    return np.lexsort((-weights, terms))
+
+    def find(a: int, b: int) -> None:
+        _heaviest(y.indptr, y.indices, y.data, postings.indptr, head, a, b, terms, weights)
+
+    map_blocks(find, n, n_jobs, SMALL_PART)
+    return np.argsort((terms << 32) - weights.view(np.int32), kind="stable")
 
 
 Windows = namedtuple("Windows", "lists begins stats")
 
 
 @entry
-def _split_lists(starts, ids, values, place, window, begins, new_ids, new_values):
-    """Lists of each window of rows in their new places, ids from the window's first row on."""
-    n_windows, n_columns = begins.shape[0], starts.shape[0] - 1
-    for c in range(n_columns):
+def _count_portions(starts, ids, place, window, first, stop, counts):
+    """Rows of each window in each of the lists [first, stop)."""
+    for c in range(first, stop):
         for s in range(starts[c], starts[c + 1]):
-            begins[place[ids[s]] // window, c + 1] += 1
-    total = 0
-    for w in range(n_windows):
-        begins[w, 0] = total
-        for c in range(n_columns):
-            begins[w, c + 1] += begins[w, c]
-        total = begins[w, n_columns]
+            counts[place[ids[s]] // window, c] += 1
+
+
+@entry
+def _split_lists(starts, ids, values, place, window, first, stop, begins, new_ids, new_values):
+    """Write the lists [first, stop) by window, rows in their new places, counted from the window's first on."""
+    n_windows = begins.shape[0]
     at = np.empty(n_windows, np.int64)
-    for c in range(n_columns):
+    for c in range(first, stop):
         for w in range(n_windows):
             at[w] = begins[w, c]
         for s in range(starts[c], starts[c + 1]):
@@ -144,24 +156,43 @@ def count_windows(n: int) -> int:
     return max(round(n / WINDOW), 1)
 
 
-def split_windows(heads: Postings, y: Store, place: npt.NDArray[np.int64] | None) -> Windows:
+def worth_ordering(n: int) -> bool:
+    """Whether so many rows are faster looked up in the order of their heaviest terms."""
+    return 2 * n > WINDOW
+
+
+def split_windows(heads: Postings, y: Store, place: npt.NDArray[np.int64] | None, n_jobs: int | None = 1) -> Windows:
     """Lists by windows of the rows `y`; row `i` of the lists is row ``place[i]`` of `y`, if there is a `place`."""
     n = len(y.indptr) - 1
     n_windows = count_windows(n)
     if n_windows == 1 and place is None:
         return Windows(heads, heads.indptr[None], y.stats[None])
     window = -(-n // n_windows)
-    used = int(np.searchsorted(heads.indptr, heads.indptr[-1])) + 1  # columns that no row has come last
-    heads = heads._replace(indptr=heads.indptr[:used])
-    begins = np.zeros((n_windows, len(heads.indptr)), np.int64)
-    ids, values = np.empty_like(heads.ids), np.empty_like(heads.values)
+    used = int(np.searchsorted(heads.indptr, heads.indptr[-1]))  # columns that no row has come last
+    starts, old_ids, old_values = heads.indptr[: used + 1], heads.ids, heads.values
     place = np.arange(n) if place is None else place
-    _split_lists(heads.indptr, heads.ids, heads.values, place, window, begins, ids, values)
+    counts = np.zeros((n_windows, used), np.int64)
+    cuts = even_parts(starts, parts_for(n_jobs, len(old_ids)))
+
+    def count(a: int, b: int) -> None:
+        _count_portions(starts, old_ids, place, window, cuts[a], cuts[b], counts)
+
+    map_blocks(count, len(cuts) - 1, n_jobs, 1)
+    ends = np.cumsum(counts).reshape(n_windows, used)
+    begins = np.zeros((n_windows, used + 1), np.int64)
+    begins[:, 1:] = ends
+    begins[1:, 0] = ends[:-1, -1]
+    ids, values = np.empty_like(old_ids), np.empty_like(old_values)
+
+    def split(a: int, b: int) -> None:
+        _split_lists(starts, old_ids, old_values, place, window, cuts[a], cuts[b], begins, ids, values)
+
+    map_blocks(split, len(cuts) - 1, n_jobs, 1)
     stats = np.zeros((n_windows, len(y.stats), window))
     for w in range(n_windows):
         part = y.stats[:, w * window : (w + 1) * window]
         stats[w, :, : part.shape[1]] = part
-    return Windows(heads._replace(ids=ids, values=values), begins, stats)
+    return Windows(heads._replace(indptr=starts, ids=ids, values=values), begins, stats)
 
 
 @kernel
@@ -174,6 +205,32 @@ def prefetch_portions(lists, x, i):
                 prefetch(lists.values, s)
 
 
+@kernel
+def _bar(best, size):
+    """Surrogate above which no row comes among the best."""
+    return loosened(best.surrogates[0]) if size == best.ids.shape[0] else np.inf
+
+
+@kernel
+def _scan_window(metric, x, i, y, lists, share, ws, begin, best, found, size, least):
+    """Take a window's rows, from row `begin` on, among the best; how many these are, and what nearer ones must share.
+
+    `least`: a sum that rows have to exceed to come among the best; NaN if it is to be found.
+    """
+    a, skip, bar = first_term(metric, x, i, share), i - begin, _bar(best, size)
+    if least != least:
+        least = least_shared(metric, x, i, lists.extremes, bar, ws)
+    if size == 0:
+        size = scan_within(metric, x, i, y, lists, a, ws, skip, best, bar, least, NO_RADIUS)
+        for r in range(size):
+            best.ids[r] += begin
+    else:
+        more = scan_within(metric, x, i, y, lists, a, ws, skip, found, bar, least, NO_RADIUS)
+        for r in range(more):
+            size = push(best, size, found.distances[r], found.ids[r] + begin, found.surrogates[r])
+    return size, least if _bar(best, size) == bar else np.nan
+
+
 @entry
 def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances, best_ids, graph):
     """Find neighbours for rows [start, stop) among the best by the heads; returns rows measured.
@@ -183,13 +240,14 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
     heads, window = windows.lists, windows.stats.shape[2]
     ws = make_workspace(window, n_features)
     many, width = best_ids.shape
-    surrogates, sizes = np.empty((many, width), np.float64), np.zeros(many, np.int64)
+    surrogates, sizes, leasts = np.empty((many, width), np.float64), np.empty(many, np.int64), np.empty(many)
     found = make_heap(width)
     measured = 0
     for first in range(start, stop, many):
         last = min(first + many, stop)
-        sizes[:] = 0
-        for w in range(windows.begins.shape[0]):
+        sizes[:], leasts[:] = 0, np.nan
+        for v in range(windows.begins.shape[0]):
+            w = (first // window + v) % windows.begins.shape[0]  # their own first: the nearest are there
             lists = Postings(
                 windows.begins[w],
                 heads.ids,
@@ -208,18 +266,9 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
                     if windows.begins.shape[0] > 1:
                         prefetch_portions(lists, x, i + 1)
                     best = Heap(best_distances[q], best_ids[q], surrogates[q])
-                    limit = loosened(best.surrogates[0]) if sizes[q] == width else np.inf
-                    a, skip = first_term(metric, x, i, share), i - w * window
-                    if sizes[q] == 0:
-                        sizes[q] = scan_met(metric, x, i, y, lists, a, ws, skip, best, limit, NO_RADIUS)
-                        for r in range(sizes[q]):
-                            best.ids[r] += w * window
-                        continue
-                    size = scan_met(metric, x, i, y, lists, a, ws, skip, found, limit, NO_RADIUS)
-                    for r in range(size):
-                        sizes[q] = push(
-                            best, sizes[q], found.distances[r], found.ids[r] + w * window, found.surrogates[r]
-                        )
+                    sizes[q], leasts[q] = _scan_window(
+                        metric, x, i, y, lists, share, ws, w * window, best, found, sizes[q], leasts[q]
+                    )
         for i in range(first, last):
             q = i - first
             scatter(x, i, ws.w)

@@ -41,7 +41,7 @@ from sparsenn.descent import (
 )
 from sparsenn.exact import ExactEngine
 from sparsenn.forest import grow_forest
-from sparsenn.heads import count_windows, cut_heads, order_by_heaviest, seed_by_heads, split_windows
+from sparsenn.heads import cut_heads, order_by_heaviest, seed_by_heads, split_windows, worth_ordering
 from sparsenn.parallel import cached, map_blocks
 from sparsenn.rerank import nearest_listed
 from sparsenn.results import Neighbors
@@ -293,16 +293,16 @@ class _Work:
         Rows that are `joined` come first, and are left as they are.
         """
         plan, postings = self.plan, self.engine.postings
-        heads = cut_heads(postings, self.form.x, self.form.metric, plan.head)
+        heads = cut_heads(postings, self.form.x, self.form.metric, plan.head, self.n_jobs)
         place, order, first = None, None, 0
-        if count_windows(self.engine.n_rows) > 1:
-            order = order_by_heaviest(self.form.x, postings, plan.head)
+        if worth_ordering(self.engine.n_rows):
+            order = order_by_heaviest(self.form.x, postings, plan.head, self.n_jobs)
         if joined is not None:
             order = _last(np.arange(self.engine.n_rows) if order is None else order, ~joined)
             first = int(joined.sum())
         if order is not None and (np.diff(order) != 1).any():
             place = self._reorder(order)
-        windows = split_windows(heads, self.form.x, place)
+        windows = split_windows(heads, self.form.x, place, self.n_jobs)
         del heads
         measured = seed_by_heads(
             *self.rows,

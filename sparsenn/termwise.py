@@ -315,11 +315,17 @@ def scan_met(metric, x, i, y, postings, a, ws, skip, heap, limit, radius):
 
     Terms before `a` are left out.
     """
-    b = x.indptr[i + 1]
-    sum_terms(metric, postings, x, a + 1, b, ws.sums)
     if radius != radius:
         limit = first_limit(metric, x, i, y, postings, a, ws, limit)
     least = least_shared(metric, x, i, postings.extremes, limit, ws)
+    return scan_within(metric, x, i, y, postings, a, ws, skip, heap, limit, least, radius)
+
+
+@kernel
+def scan_within(metric, x, i, y, postings, a, ws, skip, heap, limit, least, radius):
+    """Answer a query that meets few rows, of which those within `limit` share more than `least` with it."""
+    b = x.indptr[i + 1]
+    sum_terms(metric, postings, x, a + 1, b, ws.sums)
     size = np.int64(0)
     m = np.int64(0)
     s, end = postings.indptr[x.indices[a]], postings.indptr[x.indices[a] + 1]
@@ -366,9 +372,10 @@ def collect(ids, s, end, ws, least, m):
         row = ids[at]
         shared = ws.sums[row]
         ws.sums[row] = 0.0
-        ws.rows[m] = row
-        ws.shared[m] = shared
-        m += np.uint64(shared > least)  # a branch would be mispredicted
+        if shared > least:
+            ws.rows[m] = row
+            ws.shared[m] = shared
+            m += np.uint64(1)
     return np.int64(m)
 
 
