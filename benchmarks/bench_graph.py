@@ -220,6 +220,7 @@ def bench_scale(quick):
         f"from the first to the last {ends:.2f}"
     )
     lines.append(Line("time grows as n to the power of", exponent, "", at_most=GROWTH, note=note))
+    del parts, part, index
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "rows.npz"
         sp.save_npz(file, rows, compressed=False)

@@ -123,7 +123,7 @@ def measure_into(metric, y, z, i, m, ws, graph):
     """Measure the `m` rows of ``ws.rows`` from row `i`, scattered in ``ws.w``; returns how many were taken.
 
     None of them is an edge yet. Rows are `y` as they are, and `z` as `metric` reads the measured ones (the same, or
-    compact).
+    compact). Surrogates are compared as keys hold them: of rows that tie the lowest ids stay, in any order they come.
     """
     evaluate(metric, y, i, ws.w, z, ws.rows, m, ws.shared, ws.block, ws.out)
     taken = 0

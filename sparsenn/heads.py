@@ -22,6 +22,7 @@ from sparsenn.termwise import NO_RADIUS, least_shared, loosened, make_workspace,
 
 WINDOW = 2**18  # rows whose sums are held at once: 2^17 and 2^19 take 1.02 and 1.22 times as long of a million rows
 TOGETHER = 1024  # queries answered in a window before the next
+PARTS = 16  # of lists, to be cut: the long ones stand first, and take longer than others
 SMALL_PART = 2**14  # rows at least that a thread takes at once where it only looks for the heaviest term
 
 
@@ -60,7 +61,7 @@ def _cut_lists(address, params, starts, ids, values, stats, head, first, stop, n
 def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int, n_jobs: int | None = 1) -> Postings:
     """Lists of at most `head` rows each."""
     starts, ids, values = room_for(postings, head)
-    cuts = even_parts(postings.indptr, parts_for(n_jobs, len(postings.ids)))
+    cuts = even_parts(postings.indptr, PARTS)
 
     def cut(a: int, b: int) -> None:
         _cut_lists(
@@ -78,7 +79,7 @@ def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int, n
             values,
         )
 
-    map_blocks(cut, len(cuts) - 1, n_jobs, 1)
+    map_blocks(cut, PARTS, n_jobs, 1)
     return postings._replace(indptr=starts, ids=ids, values=values)
 
 
@@ -178,10 +179,8 @@ def split_windows(heads: Postings, y: Store, place: npt.NDArray[np.int64] | None
         _count_portions(starts, old_ids, place, window, cuts[a], cuts[b], counts)
 
     map_blocks(count, len(cuts) - 1, n_jobs, 1)
-    ends = np.cumsum(counts).reshape(n_windows, used)
-    begins = np.zeros((n_windows, used + 1), np.int64)
-    begins[:, 1:] = ends
-    begins[1:, 0] = ends[:-1, -1]
+    ends = np.concatenate([[0], np.cumsum(counts)])
+    begins = ends[used * np.arange(n_windows)[:, None] + np.arange(used + 1)]
     ids, values = np.empty_like(old_ids), np.empty_like(old_values)
 
     def split(a: int, b: int) -> None:
@@ -235,7 +234,7 @@ def _scan_window(metric, x, i, y, lists, share, ws, begin, best, found, size, le
 def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances, best_ids, graph):
     """Find neighbours for rows [start, stop) among the best by the heads; returns rows measured.
 
-    Window by window, so that the sums of its rows stay in the second cache while some queries are answered.
+    Window by window, so that the sums of its rows stay in the caches while some queries are answered.
     """
     heads, window = windows.lists, windows.stats.shape[2]
     ws = make_workspace(window, n_features)
@@ -247,7 +246,7 @@ def _seed(metric, x, z, n_features, windows, share, start, stop, best_distances,
         last = min(first + many, stop)
         sizes[:], leasts[:] = 0, np.nan
         for v in range(windows.begins.shape[0]):
-            w = (first // window + v) % windows.begins.shape[0]  # their own first: the nearest are there
+            w = (first // window + v) % windows.begins.shape[0]  # their own first: the nearest are mostly there
             lists = Postings(
                 windows.begins[w],
                 heads.ids,

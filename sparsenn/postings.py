@@ -73,7 +73,7 @@ def _transpose_back(starts, ids, values, first, last, indptr, indices, data):
 
 
 def parts_for(n_jobs: int | None, n_values: int) -> int:
-    """In how many parts to turn rows into lists, or back: each reads all."""
+    """In how many parts to turn rows into lists, or back (each reads all), or to go through lists."""
     return min(count_jobs(n_jobs), MOST_PARTS, 1 + n_values // WORTH_PART)
 
 

