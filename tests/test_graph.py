@@ -213,7 +213,7 @@ def test_edges_do_not_depend_on_the_order_in_which_rows_are_measured():
     others = np.array([np.delete(np.arange(120), i) for i in range(120)], np.int32)
     keys = []
     for order in [np.arange(119), np.arange(119)[::-1], rng.permutation(119)]:
-        graph = descent.empty_graph(120, 8)
+        graph = descent.empty_graph(120, 45)  # some 30 are as near as can be
         descent.measure_given(metric, y, y, 7, np.ascontiguousarray(others[:, order]), 0, 120, graph)
         keys.append(graph.keys)
     np.testing.assert_array_equal(keys[0], keys[1])
