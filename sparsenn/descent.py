@@ -30,6 +30,7 @@ Graph = namedtuple("Graph", "keys scale known", defaults=(np.int64(0),))
 EMPTY = np.int64(2**63 - 1)
 LOW = 0x7FFFFFFF
 WALL = 0xFFFFFFFE  # in place of an id: no edge, but none that is farther is taken there
+ROUNDED, LEAST = 2.0**-23, 1e-45  # numbers that become the same in float32 differ by no more: relative, or about 0
 
 
 def empty_graph(n: int, k: int, scale: float = 1.0) -> Graph:
@@ -97,6 +98,13 @@ def reach_of(key):
 
 
 @kernel
+def _bar_of(key):
+    """Surrogate above which none is as near as an edge, once rounded as keys hold them."""
+    reach = reach_of(key)
+    return reach + abs(reach) * ROUNDED + LEAST
+
+
+@kernel
 def no_edge(key):
     """Whether a place holds none."""
     return np.int32(key & 0xFFFFFFFF) < 0
@@ -131,12 +139,12 @@ def measure_into(metric, y, z, i, m, ws, graph):
     known = graph.known if i < graph.known else np.int64(0)
     for r in range(m):
         ws.out[r] *= graph.scale
-    worst = reach_of(graph.keys[i, k - 1])
+    bar = _bar_of(graph.keys[i, k - 1])
     for r in range(m):
         row = np.int64(ws.rows[r])
-        if np.float32(ws.out[r]) <= worst and insert(graph.keys, i, key_of(ws.out[r], row) - np.int64(row < known)):
+        if ws.out[r] <= bar and insert(graph.keys, i, key_of(ws.out[r], row) - np.int64(row < known)):
             taken += 1
-            worst = min(worst, reach_of(graph.keys[i, k - 1]))
+            bar = _bar_of(graph.keys[i, k - 1])
     return taken
 
 
