@@ -17,17 +17,16 @@ from sparsenn.descent import Graph, measure_into
 from sparsenn.distance import BLOCK, Compiled, Store, scatter, unscatter
 from sparsenn.heap import Heap, kth_smallest, make_heap, push
 from sparsenn.parallel import map_blocks
-from sparsenn.postings import Postings, even_parts, parts_for, room_for, weigh_list
+from sparsenn.postings import Postings, even_parts, parts_for, room_for, weigh_list, weigh_lists
 from sparsenn.termwise import NO_RADIUS, least_shared, loosened, make_workspace, scan_within
 
 WINDOW = 2**18  # rows whose sums are held at once: 2^17 and 2^19 take 1.02 and 1.22 times as long of a million rows
 TOGETHER = 1024  # queries answered in a window before the next
-PARTS = 16  # of lists, to be cut: the long ones stand first, and take longer than others
 SMALL_PART = 2**14  # rows at least that a thread takes at once where it only looks for the heaviest term
 
 
 @entry
-def _cut_lists(address, params, starts, ids, values, stats, head, first, stop, new_starts, new_ids, new_values):
+def _cut_lists(address, params, starts, ids, values, stats, first, stop, head, new_starts, new_ids, new_values):
     """Copy of each of the lists [first, stop) the `head` rows of highest impact, in the order of the list."""
     longest = 0
     for c in range(first, stop):
@@ -61,25 +60,7 @@ def _cut_lists(address, params, starts, ids, values, stats, head, first, stop, n
 def cut_heads(postings: Postings, forward: Store, metric: Compiled, head: int, n_jobs: int | None = 1) -> Postings:
     """Lists of at most `head` rows each."""
     starts, ids, values = room_for(postings, head)
-    cuts = even_parts(postings.indptr, PARTS)
-
-    def cut(a: int, b: int) -> None:
-        _cut_lists(
-            metric.impact,
-            metric.params,
-            postings.indptr,
-            postings.ids,
-            postings.values,
-            forward.stats,
-            head,
-            cuts[a],
-            cuts[b],
-            starts,
-            ids,
-            values,
-        )
-
-    map_blocks(cut, PARTS, n_jobs, 1)
+    weigh_lists(_cut_lists, postings, forward, metric, n_jobs, head, starts, ids, values)
     return postings._replace(indptr=starts, ids=ids, values=values)
 
 

@@ -10,6 +10,7 @@ bound of what the row can still add (`rest`), and where its columns below the ti
 """
 
 from collections import namedtuple
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -29,6 +30,7 @@ TIER_SHARES = (0.25, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 # Postings an average query must meet, as a share of the rows, before stopping early can pay.
 WORTH_TIERS = 0.25
 RENUMBERED = 1024  # rows at once by one thread
+LIST_PARTS = 16  # of lists that are weighed: the long ones stand first, and take longer than others
 MOST_PARTS, WORTH_PART = 8, 2**18  # of rows that become lists; values from which one more pays
 
 
@@ -82,6 +84,19 @@ def even_parts(starts: npt.NDArray[np.int64], parts: int) -> npt.NDArray[np.int6
     cuts = np.searchsorted(starts, np.linspace(0, starts[-1], parts + 1))
     cuts[0], cuts[-1] = 0, len(starts) - 1
     return cuts
+
+
+def weigh_lists(
+    weigh: Callable[..., object], postings: Postings, forward: Store, metric: Compiled, n_jobs: int | None, *more: Any
+) -> None:
+    """Call compiled code that weighs lists on parts of them: with what it reads, first and last list, and `more`."""
+    cuts = even_parts(postings.indptr, LIST_PARTS)
+    reads = metric.impact, metric.params, postings.indptr, postings.ids, postings.values, forward.stats
+
+    def block(a: int, b: int) -> None:
+        weigh(*reads, cuts[a], cuts[b], *more)
+
+    map_blocks(block, LIST_PARTS, n_jobs, 1)
 
 
 def room_for(postings: Postings, most: int) -> tuple[npt.NDArray[np.int64], Any, Any]:
@@ -176,7 +191,7 @@ def weigh_list(address, params, ids, values, stats, a, n, weakness, spare):
 
 
 @entry
-def _mark_lists(address, params, starts, ids, values, stats, rank, most, first, last, rows, row_values):
+def _mark_lists(address, params, starts, ids, values, stats, first, last, rank, most, rows, row_values):
     """Find the row of each of the lists [first, last) at a rank by impact; longer lists than `most` have none."""
     weakness, spare = np.empty(most), np.empty(most)
     for c in range(first, last):
@@ -202,27 +217,8 @@ def add_marks(
     # the commonest columns come first, and the others have no mark
     n_columns = int(np.searchsorted(-np.diff(postings.indptr), -rank, side="right"))
     rows, values = np.empty(n_columns, np.int32), np.empty(n_columns, np.float32)
-    p, stats = postings, forward.stats
-    middle = np.searchsorted(p.indptr[:n_columns], np.linspace(0, p.indptr[n_columns], 17)[1:-1])
-    ends = np.concatenate([[0], middle, [n_columns]])
-
-    def block(a: int, b: int) -> None:
-        _mark_lists(
-            metric.impact,
-            metric.params,
-            p.indptr,
-            p.ids,
-            p.values,
-            stats,
-            rank,
-            most,
-            ends[a],
-            ends[b],
-            rows,
-            values,
-        )
-
-    map_blocks(block, 16, n_jobs, 1)
+    common = postings._replace(indptr=postings.indptr[: n_columns + 1])
+    weigh_lists(_mark_lists, common, forward, metric, n_jobs, rank, most, rows, values)
     return postings._replace(mark_rows=rows, mark_values=values)
 
 

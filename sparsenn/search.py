@@ -21,7 +21,7 @@ from sparsenn.exact import ExactEngine
 from sparsenn.graph import Links
 from sparsenn.heap import kth_smallest, make_heap
 from sparsenn.parallel import map_blocks
-from sparsenn.postings import Postings, even_parts, room_for, weigh_list
+from sparsenn.postings import Postings, room_for, weigh_list, weigh_lists
 from sparsenn.rerank import rank_listed
 from sparsenn.results import Neighbors
 from sparsenn.termwise import STRIDE, least_shared, make_workspace
@@ -33,7 +33,6 @@ AHEAD = 3  # lists whose beginnings are fetched while one is read
 WORTH_SCAN = 8  # postings, times this, from which all sums are read in order rather than along the lists
 BELOW = 1.0 - 1e-5  # sums in float32 may fall short by so much
 FEWEST_BITS = 6  # of a value in a word
-PARTS = 16  # of the lists, for threads
 ENTRIES_OF_POOL, MORE_OF_POOL = 16, 8  # entries for each row of a pool; rows of a pool for each one more measured again
 SURE = 5  # rows measured again, beyond those that the form of the rows makes one look at
 # Lists as words, a row above and the number of its value's step (`scale`) in the lower `shift` bits; extremes as in
@@ -337,7 +336,7 @@ def _search(task, x, queries, own, start, stop, scratch, indices, distances):
 
 
 @entry
-def _tier_lists(address, params, starts, ids, values, stats, tiers, first, last, new_starts, new_ids, new_values):
+def _tier_lists(address, params, starts, ids, values, stats, first, last, tiers, new_starts, new_ids, new_values):
     """Copy of the lists [first, last) their rows of highest impact: the first tier, then the next, by id in each."""
     longest = 0
     for c in range(first, last):
@@ -404,26 +403,8 @@ def tiered_heads(postings: Postings, forward: Store, metric: Compiled, n_jobs: i
     if not shift:
         return None
     starts, ids, values = room_for(postings, TIERS[-1])
-    cuts = even_parts(postings.indptr, PARTS)
-
-    def fill(a: int, b: int) -> float:
-        _tier_lists(
-            metric.impact,
-            metric.params,
-            postings.indptr,
-            postings.ids,
-            postings.values,
-            forward.stats,
-            np.array(TIERS),
-            cuts[a],
-            cuts[b],
-            starts,
-            ids,
-            values,
-        )
-        return float(values[starts[cuts[a]] : starts[cuts[b]]].max(initial=0.0))
-
-    largest = max(map_blocks(fill, PARTS, n_jobs, 1))
+    weigh_lists(_tier_lists, postings, forward, metric, n_jobs, np.array(TIERS), starts, ids, values)
+    largest = values.max(initial=0.0)
     scale = float(largest) / (2.0**shift - 1) or 1.0
     map_blocks(lambda a, b: _pack_words(ids, values, shift, np.float32(scale), a, b), len(ids), n_jobs, 2**16)
     return Heads(starts, ids, shift, scale, postings.extremes)
